@@ -1,0 +1,1 @@
+"""Module Epsilon: rows kept close, by namespace, within a limit."""

@@ -1,0 +1,72 @@
+"""Connectors by name: the outside things that a connection's `kind` can mean, loaded only when a pipeline names one."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, cast
+
+from penstock.errors import UserMistake
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from penstock.model.pipeline import Model, SourceTable, Warehouse
+    from penstock.model.settings import Settings
+    from penstock.ports import Sink, Source
+
+SOURCES: Mapping[str, str] = MappingProxyType({"files": "penstock.connectors.sources.files:FileSource"})
+"""Kinds of source that come with Penstock, as module:class. Others come as entry points of SOURCE_GROUP."""
+SINKS: Mapping[str, str] = MappingProxyType({"duckdb": "penstock.connectors.sinks.duckdb:DuckDBSink"})
+"""Kinds of destination that come with Penstock, as module:class. Others come as entry points of SINK_GROUP."""
+SOURCE_GROUP = "penstock.sources"
+SINK_GROUP = "penstock.sinks"
+
+
+class SourceClass(Protocol):
+    """What makes a Source. `root` is the folder that a connection's path is relative to."""
+
+    def __call__(self, table: SourceTable, root: Path, settings: Settings) -> Source:
+        """Return a source for `table`. UserMistake where the connection does not say enough."""
+
+
+class SinkClass(Protocol):
+    """What makes a Sink. `root` is the folder that a connection's path is relative to."""
+
+    def __call__(self, pipeline_name: str, model: Model, warehouse: Warehouse, root: Path, settings: Settings) -> Sink:
+        """Return a sink for `model`. UserMistake where the connection does not say enough."""
+
+
+def open_source(table: SourceTable, root: Path, settings: Settings) -> Source:
+    """Return the source that the kind of `table`'s connection names. UserMistake where there is no such kind."""
+    make = cast("SourceClass", _load("source", table.connection.kind, SOURCES, SOURCE_GROUP))
+    return make(table, root, settings)
+
+
+def open_sink(pipeline_name: str, model: Model, warehouse: Warehouse, root: Path, settings: Settings) -> Sink:
+    """Return the sink that the kind of `warehouse`'s connection names. UserMistake where there is no such kind."""
+    make = cast("SinkClass", _load("destination", warehouse.connection.kind, SINKS, SINK_GROUP))
+    return make(pipeline_name, model, warehouse, root, settings)
+
+
+def _load(role: str, kind: str, ours: Mapping[str, str], group: str) -> object:
+    known = {entry.name: entry.value for entry in entry_points(group=group)} | dict(ours)
+    if kind not in known:
+        near = difflib.get_close_matches(kind, known, n=1)
+        raise UserMistake(
+            "INT_PIPELINE_003",
+            f"`{kind}` is not a kind of {role}",
+            remedy=f"did you mean `{near[0]}`?" if near else f"take one of: {', '.join(sorted(known))}",
+        )
+    module, _, name = known[kind].partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserMistake(
+            "INT_PIPELINE_003",
+            f"the {role} `{kind}` cannot be loaded from {known[kind]}: {error}",
+            remedy="install what it needs, or name another kind",
+        ) from error

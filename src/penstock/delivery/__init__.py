@@ -1,0 +1,1 @@
+"""Module Gamma: routes, delivers and confirms, rows and mark in one transaction."""

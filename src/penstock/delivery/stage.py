@@ -1,0 +1,239 @@
+"""Module Gamma at work: gather what has arrived → write → dead-letter → commit rows and mark → answer."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from penstock.delivery.fates import Fates, answer_for
+from penstock.errors import RemoteViolation
+from penstock.model.batch import sequences_of
+from penstock.model.outcome import DeadLetter, Outcome, Stage
+from penstock.model.position import Mark, Range
+from penstock.observing.facts import AtCommitPoint, CommitPoint, Moment, RowsCommitted
+from penstock.ports import Fate
+from penstock.threads import to_its_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from penstock.delivery.fates import Answer
+    from penstock.model.outcome import RecordError
+    from penstock.ports import Arrived, Inbound, Original, RunContext, Sink
+
+    Originals = Callable[[str, Sequence[int]], Sequence[Original]]
+
+BATCHES_AT_ONCE = 128
+"""Batches taken before it is asked again whether a commit is due: a group exceeds its limit by no more than these."""
+SUPERSEDED = Fate(Outcome.FILTERED, "superseded")
+
+
+@dataclass(slots=True)
+class _Group:
+    """Batches of one destination that will be committed together."""
+
+    since_s: float
+    batches: list[Arrived] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+
+    def add(self, batch: Arrived) -> None:
+        self.batches.append(batch)
+        self.rows += batch.records.num_rows
+        self.size_bytes += len(batch.transfer.records)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitLimits:
+    """When a group is committed: at so many rows or bytes, or after so long, whichever comes first."""
+
+    rows: int
+    size_bytes: int
+    interval_s: float
+    idle_s: float
+    """With nothing arriving for so long, what is there is committed: the source may be waiting for just that."""
+
+    def reached(self, group: _Group, now_s: float) -> bool:
+        """Tell whether `group` is due."""
+        return (
+            group.rows >= self.rows or group.size_bytes >= self.size_bytes or now_s >= group.since_s + self.interval_s
+        )
+
+
+class Delivery:
+    """Gamma for one source table: every sink that its models end in."""
+
+    def __init__(
+        self,
+        source: str,
+        sinks: Mapping[str, Sink],
+        incoming: Inbound,
+        originals: Originals,
+        context: RunContext,
+    ) -> None:
+        settings = context.settings
+        self._source = source
+        self._sinks = sinks
+        self._incoming = incoming
+        self._book = context.book
+        self._originals = originals
+        self._clock = context.clock
+        self._observer = context.observer
+        self._limits = CommitLimits(
+            settings.whole("COMMIT_RECORDS"),
+            settings.whole("WINDOW_BYTES") // 2,  # or the window could fill with what waits to be committed
+            settings.seconds("COMMIT_INTERVAL_MS"),
+            settings.seconds("COMMIT_IDLE_MS"),
+        )
+        self._groups: dict[str, _Group] = {}
+        self._marks: dict[tuple[str, str], Mark] = {}
+        self._fates: dict[tuple[str, str], Fates] = {}
+        self._expected: dict[tuple[str, str], int] = {}
+
+    async def run(self) -> None:
+        """Work until Beta closes and everything is committed and answered. A failure leaves nothing half committed."""
+        await to_its_end(self._recall)
+        while (arrived := await self._gather()) is not None:
+            for batch in arrived:
+                self._admit(batch)
+            for destination in self._due(idle=not arrived):
+                await self._commit(destination)
+        for destination in list(self._groups):
+            await self._commit(destination)
+        self._incoming.close()
+
+    def _recall(self) -> None:
+        """Recall what the destinations have already settled: read again, it is trimmed and counted as it was."""
+        for destination, sink in self._sinks.items():
+            for (source, partition), mark in sink.marks().items():
+                if source == self._source:
+                    known = self._book.recall(destination, source, partition, mark.sequence)
+                    self._marks[destination, partition] = mark
+                    self._fates[destination, partition] = Fates(known)
+
+    async def _gather(self) -> Sequence[Arrived] | None:
+        """Wait for batches; nothing where none came before a commit is due, None where no more will come."""
+        due_s = min((group.since_s for group in self._groups.values()), default=None)
+        wait_s = None
+        if due_s is not None:
+            wait_s = min(self._limits.idle_s, max(0.0, due_s + self._limits.interval_s - self._clock.now_s()))
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._incoming.take(BATCHES_AT_ONCE) or None
+        except TimeoutError:
+            return ()
+
+    def _due(self, *, idle: bool) -> list[str]:
+        now_s = self._clock.now_s()
+        return [name for name, group in self._groups.items() if idle or self._limits.reached(group, now_s)]
+
+    def _admit(self, batch: Arrived) -> None:
+        """Put a batch into its group. Its range must follow the destination's last, or a mark could pass a hole."""
+        metadata = batch.metadata
+        key = metadata.destination, metadata.partition
+        expected = self._expected.get(key, metadata.range.start)
+        if metadata.range.start != expected or metadata.destination not in self._sinks:
+            raise RemoteViolation(
+                "INT_LINK_003",
+                f"{self._source}/{metadata.partition}: {metadata.range} came for `{metadata.destination}` "
+                f"where {expected} had to follow",
+            )
+        self._expected[key] = metadata.range.end
+        self._groups.setdefault(metadata.destination, _Group(self._clock.now_s())).add(batch)
+
+    async def _commit(self, destination: str) -> None:
+        group = self._groups.pop(destination)
+        began_s = self._clock.now_s()
+        answers = await to_its_end(self._write_and_commit, destination, group.batches, began_s)
+        self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.BEFORE, destination)
+        for answer in answers:
+            self._incoming.confirm(answer.payload.batch_id, answer.exceptions, answer.delivered)
+        self._incoming.answer([answer.payload for answer in answers])
+        self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.AFTER, destination)
+
+    def _write_and_commit(self, destination: str, batches: Sequence[Arrived], began_s: float) -> list[Answer]:
+        """Dead letters first, then rows and mark in one transaction: a mark never passes an undurable dead letter."""
+        sink = self._sinks[destination]
+        exceptions: dict[str, dict[int, Fate]] = {}
+        marks: dict[str, Mark] = {}
+        try:
+            for partition, group in groupby(batches, key=lambda batch: batch.metadata.partition):
+                own = list(group)
+                self._write(destination, partition, own, exceptions.setdefault(partition, {}))
+                marks[partition] = self._mark(destination, own[-1])
+            self._at(CommitPoint.ROWS_AND_MARK, Moment.BEFORE, destination)
+            sink.commit(list(marks.values()))
+        except BaseException:  # whatever it was, no row may stay without its mark; it is raised on
+            sink.rollback()
+            raise
+        self._at(CommitPoint.ROWS_AND_MARK, Moment.AFTER, destination)
+        self._book.confirm(destination, list(marks.values()))
+        fates = {partition: Fates(found) for partition, found in exceptions.items()}
+        answers = [self._answer(batch, fates[batch.metadata.partition], began_s) for batch in batches]
+        self._observer.saw(RowsCommitted(destination, sum(answer.payload.records_accepted for answer in answers)))
+        return answers
+
+    def _write(self, destination: str, partition: str, batches: Sequence[Arrived], fates: dict[int, Fate]) -> None:
+        """Write what lies above the mark; note in `fates` every record that is not simply delivered."""
+        rows = [part for batch in batches if (part := self._trimmed(destination, batch, fates)).num_rows]
+        if not rows:
+            return
+        written = self._sinks[destination].write(pa.Table.from_batches(rows), partition)
+        if written.refused:
+            self._book.dead_letter(list(self._letters(destination, partition, written.refused)))
+        if written.superseded:
+            self._book.supersede(destination, self._source, partition, sorted(written.superseded))
+        fates |= {sequence: Fate(Outcome.DEAD_LETTERED, error.code) for sequence, error in written.refused.items()}
+        fates |= dict.fromkeys(written.superseded, SUPERSEDED)
+
+    def _trimmed(self, destination: str, batch: Arrived, fates: dict[int, Fate]) -> pa.RecordBatch:
+        """Return the rows at or above the mark; those below were settled in an earlier run, as recalled."""
+        key = destination, batch.metadata.partition
+        mark = self._marks.get(key)
+        if mark is None or batch.metadata.range.start >= mark.sequence:
+            return batch.records
+        settled = Range(batch.metadata.range.start, min(mark.sequence, batch.metadata.range.end))
+        sequences = sequences_of(batch.records)
+        border = bisect_left(sequences, mark.sequence)
+        here = frozenset(sequences[:border])  # what left before it came here, this time, is counted where it left
+        fates |= {sequence: fate for sequence, fate in self._fates[key].within(settled) if sequence in here}
+        return batch.records.slice(border)
+
+    def _mark(self, destination: str, last: Arrived) -> Mark:
+        metadata = last.metadata
+        before = self._marks.get((destination, metadata.partition))
+        if before is not None and before.sequence >= metadata.range.end:
+            return before
+        return Mark(self._source, metadata.partition, metadata.range.end, metadata.position)
+
+    def _letters(self, destination: str, partition: str, refused: Mapping[int, RecordError]) -> Iterator[DeadLetter]:
+        sequences = sorted(refused)
+        for sequence, original in zip(sequences, self._originals(partition, sequences), strict=True):
+            yield DeadLetter(
+                self._source,
+                partition,
+                sequence,
+                Stage.DELIVERY,
+                destination,
+                (refused[sequence],),
+                original.content,
+                original.line,
+            )
+
+    def _answer(self, batch: Arrived, fates: Fates, began_s: float) -> Answer:
+        return answer_for(
+            batch.metadata,
+            fates.within(batch.metadata.range),
+            source=self._source,
+            duration_ms=int((self._clock.now_s() - began_s) * 1000),
+            delivered_at=datetime.fromtimestamp(self._clock.time_s(), UTC),
+        )
+
+    def _at(self, point: CommitPoint, moment: Moment, destination: str) -> None:
+        self._observer.saw(AtCommitPoint(point, moment, destination))

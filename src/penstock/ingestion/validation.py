@@ -1,0 +1,235 @@
+"""Validates a chunk: every declared column exactly in its type, every check of the table met, or a dead letter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlglot import exp, parse_one
+
+from penstock.expressions import open_engine, quote
+from penstock.ingestion.casting import Caster
+from penstock.model.batch import RESERVED_FIELDS, Op
+from penstock.model.outcome import DeadLetter, RecordError, Stage, cited
+from penstock.model.schema import TEXTUAL, DataType, Field, Kind, arrow_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from penstock.model.pipeline import Check, SourceTable
+    from penstock.model.settings import Settings
+    from penstock.ports import Chunk, Original
+
+NOT_OF_TYPE = "INT_ALPHA_002"
+THREADS = 1
+"""The stages work beside each other already: a second thread in each only takes from the others (a twentieth)."""
+
+_POSITION = "_position"
+_INSTANT = DataType(Kind.TIMESTAMPTZ)
+_UNREADABLE = (duckdb.DataError, duckdb.InvalidInputException)
+"""What the engine raises when a record, not the query, is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A chunk's good records in order, typed as declared and followed by the reserved columns; and its bad ones.
+
+    `letters` are in order of sequence. Together they are the chunk: no record is missing, none is in both.
+    """
+
+    batch: pa.RecordBatch
+    letters: tuple[DeadLetter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """One column of a chunk, as it came and as its type wants it: null where refused."""
+
+    name: str
+    wanted: str
+    given: pa.Array
+    value: pa.Array
+
+    @property
+    def is_clean(self) -> bool:
+        return bool(self.given.null_count == self.value.null_count)
+
+    @property
+    def refused(self) -> pa.BooleanArray:
+        return pc.and_(pc.is_valid(self.given), pc.is_null(self.value))
+
+    def take(self, positions: pa.Int64Array) -> _Cast:
+        return _Cast(self.name, self.wanted, self.given.take(positions), self.value.take(positions))
+
+
+class Validator:
+    """Validates the records of one source table. Used from one thread at a time; `close` lets go of its engine."""
+
+    def __init__(self, table: SourceTable, settings: Settings) -> None:
+        self._table = table
+        self._engine = open_engine(settings.whole("ENGINE_MEMORY_BYTES"), THREADS)
+        self._caster = Caster(self._engine)
+        self._schema = arrow_schema(table.fields, *RESERVED_FIELDS)
+        self._checks = tuple((check, _columns_of(check)) for check in table.checks)
+        self._records = _records_in_engine(table.fields)
+
+    def validate(self, chunk: Chunk, version_base: int) -> Validated:
+        """Cast and check every record of `chunk`.
+
+        `version_base` is added to a sequence to make its version, unless the chunk brings versions of its own.
+        A check that cannot be computed for a record counts as not met.
+        """
+        sequences = _sequences(chunk)
+        casts = self._cast_all(chunk, len(sequences))
+        versions = chunk.versions
+        if versions is None:
+            versions = pc.add(sequences, pa.scalar(version_base, pa.int64()))
+        typed = self._batch([cast.value for cast in casts], sequences, versions)
+        unreadable = [_letter(self._table.name, chunk, bad.sequence, bad.original, (bad.error,)) for bad in chunk.bad]
+        mask = self._is_bad(typed, casts)
+        if mask is None:
+            return Validated(typed, tuple(unreadable))
+        refused = self._letters(chunk, typed, casts, pc.indices_nonzero(mask).cast(pa.int64()))
+        letters = sorted([*unreadable, *refused], key=lambda letter: letter.sequence)
+        return Validated(typed.filter(pc.invert(mask)), tuple(letters))
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._engine.close()
+
+    def _cast_all(self, chunk: Chunk, records: int) -> list[_Cast]:
+        """Cast every declared column, and the event time after them."""
+        casts = [self._cast(field, chunk.records, records) for field in self._table.fields]
+        event_time = next((cast for cast in casts if cast.name == self._table.event_time), None)
+        if event_time is None:
+            nothing = pa.nulls(records, _INSTANT.arrow)
+            return [*casts, _Cast("", "", nothing, nothing)]
+        instants = self._caster.cast(event_time.value, _INSTANT)
+        return [*casts, _Cast(event_time.name, str(_INSTANT), event_time.value, instants)]
+
+    def _cast(self, field: Field, records: pa.RecordBatch, rows: int) -> _Cast:
+        place = records.schema.get_field_index(field.name)
+        given = pa.nulls(rows) if place < 0 else records.column(place)
+        return _Cast(field.name, str(field.type), given, self._caster.cast(given, field.type))
+
+    def _batch(self, columns: Sequence[pa.Array], sequences: pa.Int64Array, versions: pa.Int64Array) -> pa.RecordBatch:
+        *declared, event_time = columns
+        operations = pa.repeat(pa.scalar(int(Op.INSERT), pa.int8()), len(sequences))
+        return pa.record_batch([*declared, sequences, operations, event_time, versions], schema=self._schema)
+
+    def _is_bad(self, typed: pa.RecordBatch, casts: Sequence[_Cast]) -> pa.BooleanArray | None:
+        """Return for every record whether it is bad, None when none is."""
+        masks = [cast.refused for cast in casts if not cast.is_clean]
+        violating = self._violating(typed)
+        if len(violating):
+            masks.append(pc.is_in(pa.arange(0, typed.num_rows), violating))
+        return _any_of(masks)
+
+    def _violating(self, typed: pa.RecordBatch) -> pa.Int64Array:
+        """Return the positions of records that do not meet some check."""
+        if not self._checks or not typed.num_rows:
+            return pa.array([], pa.int64())
+        try:
+            found = self._select(typed, [quote(_POSITION)], [f"({check.valid}) IS FALSE" for check, _ in self._checks])
+        except _UNREADABLE:
+            found = self._select(typed, [quote(_POSITION)], [_violates(check) for check, _ in self._checks])
+        return found.column(0).combine_chunks()
+
+    def _select(self, rows: pa.RecordBatch, values: Sequence[str], where: Sequence[str]) -> pa.Table:
+        """Compute `values` over the rows for which one of `where` is true. A row's position is one of its columns."""
+        table = rows.append_column(_POSITION, pa.arange(0, rows.num_rows))
+        self._engine.register("records", table)
+        try:
+            query = f"SELECT {', '.join(values)} FROM {self._records} WHERE {' OR '.join(where)}"  # noqa: S608 - checked SQL
+            return self._engine.sql(query).to_arrow_table()
+        finally:
+            self._engine.unregister("records")
+
+    def _letters(
+        self, chunk: Chunk, typed: pa.RecordBatch, casts: Sequence[_Cast], positions: pa.Int64Array
+    ) -> list[DeadLetter]:
+        rows = typed.take(positions)
+        errors: list[list[RecordError]] = [[] for _ in positions]
+        refused = [cast.take(positions) for cast in casts if not cast.is_clean]
+        unknown: list[set[str]] = [set() for _ in positions]
+        for cast in refused:
+            self._explain_casts(cast, errors, unknown)
+        self._explain_checks(rows, errors, unknown)
+        sequences = rows.column(len(self._table.fields)).to_pylist()
+        originals = chunk.originals(sequences)
+        return [
+            _letter(self._table.name, chunk, sequence, original, tuple(found))
+            for sequence, original, found in zip(sequences, originals, errors, strict=True)
+        ]
+
+    def _explain_casts(self, cast: _Cast, errors: Sequence[list[RecordError]], unknown: Sequence[set[str]]) -> None:
+        message = f"`{cast.name}` is not of type {cast.wanted}"
+        for record, (is_refused, text) in enumerate(
+            zip(cast.refused.to_pylist(), self._caster.texts(cast.given), strict=True)
+        ):
+            if is_refused:
+                errors[record].append(RecordError(NOT_OF_TYPE, cast.name, message, cast.wanted, cited(text)))
+                unknown[record].add(cast.name)
+
+    def _explain_checks(
+        self, rows: pa.RecordBatch, errors: Sequence[list[RecordError]], unknown: Sequence[set[str]]
+    ) -> None:
+        """Add an error for every check that a record does not meet; one on a refused value cannot be judged."""
+        if not self._checks:
+            return
+        found = self._select(rows, [_violates(check) for check, _ in self._checks], ["TRUE"])
+        used = {name for _, columns in self._checks for name in columns}
+        texts = {name: self._caster.texts(rows.column(name)) for name in sorted(used)}
+        for (check, columns), violates in zip(self._checks, found.columns, strict=True):
+            for record in pc.indices_nonzero(violates).to_pylist():
+                if unknown[record].isdisjoint(columns):
+                    actual = {name: texts[name][record] for name in columns}
+                    errors[record].append(_not_met(check, actual))
+
+
+def _letter(
+    source: str, chunk: Chunk, sequence: int, original: Original, errors: tuple[RecordError, ...]
+) -> DeadLetter:
+    """Return the dead letter of a record that ingestion refuses."""
+    partition = chunk.next.partition
+    return DeadLetter(source, partition, sequence, Stage.INGESTION, "", errors, original.content, original.line)
+
+
+def _not_met(check: Check, actual: Mapping[str, str | None]) -> RecordError:
+    if list(actual) == [check.field]:
+        text = cited(actual[check.field])
+    else:
+        text = cited(", ".join(f"{name} = {cited(value)}" for name, value in actual.items()))
+    return RecordError(check.code, check.field, f"`{check.field}` is not as required", check.expected, text)
+
+
+def _violates(check: Check) -> str:
+    """Return SQL for whether a record does not meet `check`, never null; true where that cannot be computed."""
+    return f"coalesce(TRY(({check.valid}) IS FALSE), TRUE)"
+
+
+def _records_in_engine(fields: Iterable[Field]) -> str:
+    """Return SQL for the records in the types that checks were written for: Arrow carries some of them as text."""
+    stored = [field for field in fields if field.type.kind in TEXTUAL - {Kind.TEXT}]
+    typed = [f"CAST({quote(field.name)} AS {field.type.sql}) AS {quote(field.name)}" for field in stored]
+    return f"(SELECT * REPLACE ({', '.join(typed)}) FROM records)" if typed else "records"  # noqa: S608 - all quoted
+
+
+def _columns_of(check: Check) -> tuple[str, ...]:
+    """Return the names of the columns that a check uses, in the order of their first use."""
+    columns = parse_one(check.valid, read="duckdb").find_all(exp.Column, bfs=False)
+    return tuple(dict.fromkeys(column.name for column in columns))
+
+
+def _sequences(chunk: Chunk) -> pa.Int64Array:
+    return pa.arange(chunk.start, chunk.end) if chunk.sequences is None else chunk.sequences
+
+
+def _any_of(masks: Iterable[pa.BooleanArray]) -> pa.BooleanArray | None:
+    combined = None
+    for mask in masks:
+        combined = mask if combined is None else pc.or_(combined, mask)
+    return combined

@@ -1,0 +1,1 @@
+"""Drivers that carry the protocol over a transport, one for each end of a hop."""

@@ -1,0 +1,185 @@
+"""Facts that stages tell an `Observer`. Frozen values; telling one costs next to nothing when nobody listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from penstock.model.outcome import Stage, Tally
+    from penstock.model.position import Range
+    from penstock.protocol.breaker import CircuitState
+
+
+class Hop(StrEnum):
+    """One of the two hand-offs, as metric names spell it."""
+
+    ALPHA_BETA = "alpha_beta"
+    BETA_GAMMA = "beta_gamma"
+
+
+class CommitPoint(StrEnum):
+    """A moment at which something becomes durable or someone is allowed to forget."""
+
+    DEAD_LETTER = "dead letter"
+    ROWS_AND_MARK = "rows and mark"
+    ACKNOWLEDGEMENT = "acknowledgement"
+    POSITION = "position"
+
+
+class Moment(StrEnum):
+    """Which side of a commit point."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class AtCommitPoint:
+    """The run stands right before or after a commit point. `subject` names what is committed."""
+
+    point: CommitPoint
+    moment: Moment
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOpened:
+    """A source is about to be read; `size_bytes` says what lies ahead in each partition, None where unknown."""
+
+    source: str
+    size_bytes: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsRead:
+    """A chunk was read and validated; `bytes_left` lie ahead in its partition."""
+
+    source: str
+    partition: str
+    records: int
+    refused: int
+    bytes_left: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTransmitted:
+    """A batch left on a hop; `attempt` is 0 the first time."""
+
+    hop: Hop
+    records: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswered:
+    """A batch came to its end on a hop."""
+
+    hop: Hop
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchParked:
+    """Retries of a batch are exhausted; it waits in the error queue."""
+
+    hop: Hop
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDropped:
+    """A frame was dropped without an answer."""
+
+    hop: Hop
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """A hop's circuit moved."""
+
+    hop: Hop
+    previous: CircuitState
+    new: CircuitState
+
+
+@dataclass(frozen=True, slots=True)
+class BackPressure:
+    """A queue crossed a watermark."""
+
+    hop: Hop
+    active: bool
+    depth: int
+    recommended_delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """Dead letters became durable, by error code."""
+
+    source: str
+    stage: Stage
+    by_code: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsCommitted:
+    """A destination confirmed rows."""
+
+    destination: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSettled:
+    """A source's position moved over `range`."""
+
+    source: str
+    partition: str
+    range: Range
+    tally: Tally
+
+
+Fact: TypeAlias = (
+    AtCommitPoint
+    | SourceOpened
+    | RecordsRead
+    | BatchTransmitted
+    | BatchAnswered
+    | BatchParked
+    | FrameDropped
+    | CircuitChanged
+    | BackPressure
+    | DeadLettered
+    | RowsCommitted
+    | RangeSettled
+)
+
+
+class Observer(Protocol):
+    """Told of facts as they happen, from any thread. Must not raise; a slow observer slows the pipeline."""
+
+    def saw(self, fact: Fact) -> None:
+        """Take note of `fact`."""
+
+
+class Nobody:
+    """An observer that does nothing."""
+
+    def saw(self, fact: Fact) -> None:
+        """Do nothing with `fact`."""
+
+
+class Everyone:
+    """An observer that passes facts on to several."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def saw(self, fact: Fact) -> None:
+        """Pass `fact` on."""
+        for observer in self._observers:
+            observer.saw(fact)

@@ -1,0 +1,47 @@
+"""What is to be run, and how disagreements are to be settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from penstock.ledger import STATE_FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from penstock.model.pipeline import Pipeline
+    from penstock.model.settings import Settings
+
+
+class Resolution(StrEnum):
+    """What a person says where ledger, source, destination and document disagree."""
+
+    REFUSE = "refuse"
+    """Stop and say what disagrees."""
+    REWIND = "rewind"
+    """Go back to what the destination has, or to the beginning of a source that changed, and read again."""
+    ACCEPT = "accept"
+    """Take things as they are, and go on from the ledger's position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A pipeline and its surroundings. `root` is the folder of the document.
+
+    `home` is where state and the embedded warehouse live: `root`, or a folder that is thrown away. `sample` bounds
+    the records read of each source.
+    """
+
+    pipeline: Pipeline
+    root: Path
+    home: Path
+    settings: Settings
+    resolution: Resolution = Resolution.REFUSE
+    sample: int | None = None
+
+    @property
+    def state(self) -> Path:
+        """The folder of the ledger."""
+        return self.home / STATE_FOLDER

@@ -1,0 +1,106 @@
+"""What a run reads: each source table with models, from where, and for which of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from penstock.connectors import open_source
+from penstock.errors import ContentChanged, UserMistake
+from penstock.ingestion.stage import Start
+from penstock.orchestration.plan import Resolution
+from penstock.orchestration.replaying import ReplaySource
+from penstock.orchestration.sampling import SampledSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from penstock.ledger import Ledger
+    from penstock.model.pipeline import Model, SourceTable
+    from penstock.model.position import Position
+    from penstock.orchestration.plan import Plan
+    from penstock.ports import Sink, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One source table, opened: where each partition begins, and the models that get its records."""
+
+    table: SourceTable
+    source: Source
+    starts: tuple[Start, ...]
+    models: tuple[Model, ...]
+
+
+def open_readings(plan: Plan, ledger: Ledger, sinks: Mapping[str, Sink]) -> tuple[Reading, ...]:
+    """Open every source that feeds a model. Raises UserMistake, naming it, where one is missing or not as declared."""
+    readings = []
+    for table in plan.pipeline.sources:
+        models = plan.pipeline.models_of(table.name)
+        if models:
+            source = open_source(table, plan.root, plan.settings)
+            starts = _starts(plan, ledger, table.name, source, {model.name: sinks[model.name] for model in models})
+            readings.append(Reading(table, _sampled(source, plan.sample), starts, models))
+    if not readings:
+        raise UserMistake("INT_PIPELINE_006", f"pipeline `{plan.pipeline.name}` has no model with a source")
+    return tuple(readings)
+
+
+def open_replays(plan: Plan, ledger: Ledger) -> tuple[Reading, ...]:
+    """Open every replay of dead letters that is not finished."""
+    name = plan.pipeline.name
+    readings = []
+    for replay in ledger.unfinished_replays(name):
+        table = plan.pipeline.source(replay.source)
+        models = plan.pipeline.models_of(table.name)
+        wanted = tuple(model for model in models if replay.destination in {"", model.name})
+        source = ReplaySource(open_source(table, plan.root, plan.settings), replay, ledger)
+        ordinal = ledger.partition_ordinals(name, table.name, [replay.partition])[replay.partition]
+        position = ledger.positions(name, table.name).get(replay.partition)
+        readings.append(Reading(table, source, (Start(replay.partition, ordinal, position),), wanted))
+    return tuple(readings)
+
+
+def _sampled(source: Source, records: int | None) -> Source:
+    return source if records is None else SampledSource(source, records)
+
+
+def _starts(plan: Plan, ledger: Ledger, table: str, source: Source, sinks: Mapping[str, Sink]) -> tuple[Start, ...]:
+    partitions = source.partitions()
+    ledger.partition_ordinals(plan.pipeline.name, table, partitions)
+    positions = dict(ledger.positions(plan.pipeline.name, table))
+    if plan.resolution is Resolution.ACCEPT:
+        positions = {
+            partition: source.accept(positions[partition]) for partition in partitions if partition in positions
+        }
+    elif plan.resolution is Resolution.REWIND:
+        changed = tuple(_changed(source, partitions, positions))
+        _read_anew(ledger, plan.pipeline.name, table, changed, sinks)
+        positions = {partition: position for partition, position in positions.items() if partition not in changed}
+    ordinals = ledger.partition_ordinals(plan.pipeline.name, table, partitions)
+    return tuple(Start(partition, ordinals[partition], positions.get(partition)) for partition in partitions)
+
+
+def _read_anew(ledger: Ledger, pipeline: str, table: str, changed: Sequence[str], sinks: Mapping[str, Sink]) -> None:
+    """Set changed partitions back to their beginning, everywhere.
+
+    The destinations forget first: if we die before the ledger does, they are found to be older than it. The other way
+    round their marks would trim records that they never had.
+    """
+    if changed:
+        ledger.renumber(pipeline, table, changed)  # first: newer ordinals than need be do no harm
+        for sink in sinks.values():
+            for partition in changed:
+                sink.forget(table, partition)
+        left = {name: tuple(sink.marks().values()) for name, sink in sinks.items()}
+        ledger.reconcile(pipeline, left, {(table, partition): None for partition in changed})
+
+
+def _changed(source: Source, partitions: Sequence[str], positions: Mapping[str, Position]) -> Iterator[str]:
+    """Yield the partitions that are no longer what was read of them."""
+    for partition in partitions:
+        if partition in positions:
+            try:
+                next(source.read(partition, positions[partition]), None)
+            except ContentChanged:
+                yield partition

@@ -1,0 +1,191 @@
+"""One run of a pipeline: open, compare, flow source by source, judge, close."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+from penstock.connectors import open_sink
+from penstock.errors import PenstockError
+from penstock.ledger import Ledger, RunBook, RunStatus, hold
+from penstock.model.pipeline import encode, fingerprint
+from penstock.observing.facts import Everyone, SourceOpened
+from penstock.orchestration.book import ObservedBook
+from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.flow import Flow, Parts
+from penstock.orchestration.memory import warm_memory
+from penstock.orchestration.reading import open_readings, open_replays
+from penstock.orchestration.recovery import check_document, judge_anew, reconcile, refuse_foreign_marks
+from penstock.orchestration.reference import ReferenceTables, skipped_notes
+from penstock.orchestration.reporting import accounts_of_all_time, accounts_of_run, hand_offs, judge, trouble_of
+from penstock.orchestration.result import RunResult, Status
+from penstock.ports import RunContext
+from penstock.threads import to_its_end
+from penstock.transformation.apply import Transformer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from penstock.ingestion.references import References
+    from penstock.ingestion.stage import Validates
+    from penstock.ledger import RequirementResult
+    from penstock.observing.facts import Observer
+    from penstock.observing.figures import Figures
+    from penstock.orchestration.plan import Plan
+    from penstock.orchestration.reading import Reading
+    from penstock.ports import Sink
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def run(plan: Plan, observer: Observer, figures: Figures, *, replay: bool = False) -> RunResult:
+    """Run what there is to read now and return what came of it; with `replay`, unfinished replays of dead letters only.
+
+    `figures` is kept up to date meanwhile. The first interrupt stops reading and settles what is under way, a second
+    one stops at once. An error that stops the run is part of the result; one that forbids to begin is raised.
+    """
+    with hold(plan.state, plan.pipeline.name), Ledger.open(plan.state) as ledger, warm_memory():
+        check_document(ledger, plan.pipeline.name, fingerprint(plan.pipeline), plan.resolution)
+        return await _Run(plan, ledger, observer, figures, replay=replay).to_its_end()
+
+
+class _Run:
+    def __init__(self, plan: Plan, ledger: Ledger, observer: Observer, figures: Figures, *, replay: bool) -> None:
+        self._plan = plan
+        self._pipeline = plan.pipeline
+        self._ledger = ledger
+        self._figures = figures
+        self._observer = Everyone(figures, observer)
+        self._clock = SystemClock()
+        self._replay = replay
+        self._references = ReferenceTables(plan)
+        self._dangling: dict[str, References] = {}
+        self._notes: list[str] = []
+        self._flow: Flow | None = None
+        self._stopping = False
+
+    async def to_its_end(self) -> RunResult:
+        began_s = self._clock.now_s()
+        pipeline, ledger = self._pipeline, self._ledger
+        run_id = ledger.begin_run(pipeline.name, fingerprint(pipeline), encode(pipeline))
+        requirements: tuple[RequirementResult, ...] = ()
+        trouble = None
+        try:
+            requirements = await self._work(run_id, began_s)
+            status = Status.INTERRUPTED if self._stopping else Status.COMPLETED
+        except* PenstockError as group:
+            trouble = trouble_of(_first(group))
+            status = Status.FAILED
+        ledger.record_evidence(run_id, requirements)
+        ledger.end_run(run_id, RunStatus(status.value))
+        return RunResult(
+            pipeline=pipeline.name,
+            run_id=run_id,
+            status=status,
+            seconds=self._clock.now_s() - began_s,
+            account=accounts_of_run(pipeline, ledger, run_id, self._figures, replay=self._replay),
+            all_time=accounts_of_all_time(pipeline, ledger),
+            hand_offs=hand_offs(self._figures),
+            requirements=requirements,
+            warehouse=str(self._plan.home / (pipeline.warehouse.connection.path or "warehouse.duckdb")),
+            notes=(*self._notes, *skipped_notes(self._references.loaded)),
+            trouble=trouble,
+        )
+
+    async def _work(self, run_id: str, began_s: float) -> tuple[RequirementResult, ...]:
+        with ExitStack() as stack:
+            sinks = await to_its_end(self._open_sinks, stack)
+            readings = await to_its_end(self._open_readings, stack, sinks, run_id)
+            book = ObservedBook(RunBook(self._ledger, run_id, self._pipeline.name), self._observer)
+            context = RunContext(book, self._plan.settings, self._clock, self._observer)
+            with self._interruptible():
+                for reading in readings:
+                    await self._read(reading, sinks, context)
+            if self._stopping:
+                return ()
+            seconds = self._clock.now_s() - began_s
+            return await to_its_end(judge, self._pipeline, self._ledger, sinks, self._dangling, self._figures, seconds)
+
+    def _open_sinks(self, stack: ExitStack) -> dict[str, Sink]:
+        plan = self._plan
+        sinks = {
+            model.name: open_sink(plan.pipeline.name, model, plan.pipeline.warehouse, plan.home, plan.settings)
+            for model in plan.pipeline.models
+        }
+        for sink in sinks.values():
+            stack.callback(sink.close)
+            sink.prepare()
+        if not self._ledger.has_met_partitions(plan.pipeline.name):
+            refuse_foreign_marks(plan.pipeline.name, sinks, plan.resolution)
+        sources = {model.name: model.source for model in plan.pipeline.models}
+        self._notes += reconcile(self._ledger, plan.pipeline.name, sinks, sources, plan.resolution)
+        return sinks
+
+    def _open_readings(self, stack: ExitStack, sinks: Mapping[str, Sink], run_id: str) -> Sequence[Reading]:
+        if self._replay:
+            readings = open_replays(self._plan, self._ledger)
+        else:
+            readings = open_readings(self._plan, self._ledger, sinks)
+        for reading in readings:
+            stack.callback(reading.source.close)
+            sizes = {
+                start.partition: reading.source.size_bytes(start.partition, start.position) for start in reading.starts
+            }
+            self._observer.saw(SourceOpened(reading.table.name, sizes))
+        judge_anew(self._ledger, run_id, self._pipeline.name, readings, sinks)
+        return readings
+
+    async def _read(self, reading: Reading, sinks: Mapping[str, Sink], context: RunContext) -> None:
+        """Run one source table through to its models."""
+        if self._stopping:
+            return
+        with ExitStack() as stack:
+            validator = stack.enter_context(closing(await to_its_end(self._references.validator, reading.table)))
+            parts = await to_its_end(self._parts, stack, reading, validator, sinks)
+            self._flow = Flow(parts, context)
+            await self._flow.run(reading.starts)
+            for key, found in validator.result().items():
+                self._dangling[f"{reading.table.name}.{key.column}"] = found
+
+    def _parts(self, stack: ExitStack, reading: Reading, validator: Validates, sinks: Mapping[str, Sink]) -> Parts:
+        transformers = {}
+        for model in reading.models:
+            self._references.load_lookups(model)
+            transformer = Transformer(model, reading.table, self._references.lookups, self._plan.settings)
+            transformers[model.name] = stack.enter_context(closing(transformer))
+        own = {model.name: sinks[model.name] for model in reading.models}
+        return Parts(reading.table, reading.source, validator, transformers, own)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let the first interrupt drain, and the second one stop at once."""
+        loop = asyncio.get_running_loop()
+        installed = []
+        for number in SIGNALS:
+            try:
+                loop.add_signal_handler(number, self._interrupt)
+            except (RuntimeError, ValueError, NotImplementedError):
+                break  # not the main thread: whoever runs us there decides about signals
+            installed.append(number)
+        try:
+            yield
+        finally:
+            for number in installed:
+                loop.remove_signal_handler(number)
+
+    def _interrupt(self) -> None:
+        if self._stopping:
+            raise KeyboardInterrupt
+        self._stopping = True
+        if self._flow is not None:
+            self._flow.stop()
+
+
+def _first(group: BaseExceptionGroup[PenstockError]) -> PenstockError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, PenstockError)
+    return error

@@ -1,0 +1,77 @@
+"""What the names of databases and of the warehouse mean on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from penstock.expressions import did_you_mean
+from penstock.model.pipeline import Connection, Warehouse
+from penstock.planning import codes
+from penstock.planning.naming import find
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from penstock.documents import kinds
+    from penstock.planning.notes import Described, Notes
+
+SOURCE_KINDS = ("files",)
+"""Connectors that read. Other kinds come only from the configuration, with the connector that brings them."""
+WAREHOUSE_KINDS = ("duckdb",)
+"""Connectors that write, likewise."""
+DATA_PATH = "data"
+"""Where tables lie as files when nothing else is said, beside the document."""
+WAREHOUSE_PATH = "warehouse.duckdb"
+"""The destination when nothing else is said, beside the document, whatever the document calls its warehouse."""
+UNNAMED = "default"
+"""The name of the connection of a table without `database`, and of a warehouse without a name."""
+
+
+@dataclass(slots=True)
+class Connections:
+    """Connections by name: configuration before document before default. Remembers which ones were used."""
+
+    described: Mapping[str, Described[kinds.Connection]]
+    overrides: Mapping[str, Connection]
+    notes: Notes
+    _used: set[str] = field(default_factory=set)
+
+    def of_table(self, database: str) -> Connection:
+        """Return where tables of `database` lie."""
+        default = Connection(database or UNNAMED, kind="files", path=DATA_PATH)
+        return self._find(default, SOURCE_KINDS, "tables cannot be read from")
+
+    def of_warehouse(self, name: str) -> Warehouse:
+        """Return where models end."""
+        default = Connection(name or UNNAMED, kind="duckdb", path=WAREHOUSE_PATH)
+        return Warehouse(name or UNNAMED, self._find(default, WAREHOUSE_KINDS, "a warehouse cannot be"))
+
+    def note_unused(self) -> None:
+        """Note the document's connections that nothing uses: a slip of the pen, most likely."""
+        for name, connection in self.described.items():
+            if name not in self._used:
+                known = sorted(self._used - self.described.keys())
+                self.notes.add(
+                    codes.UNUSED_CONNECTION, connection.spot.key(), f"nothing uses connection `{name}`",
+                    did_you_mean(name, known, codes.UNUSED_CONNECTION.remedy),
+                )  # fmt: skip
+
+    def _find(self, default: Connection, kinds_known: tuple[str, ...], role: str) -> Connection:
+        self._used.add(find(default.name, self.described) or default.name)
+        override = find(default.name, self.overrides)
+        if override is not None:
+            return self.overrides[override]
+        name = find(default.name, self.described)
+        if name is None:
+            return default
+        described = self.described[name]
+        kind = described.part.kind.value
+        if kind not in kinds_known:
+            self.notes.add(
+                codes.WRONG_CONNECTION, described.spot.at("kind"),
+                f"connection `{name}` is of kind `{kind}`: {role} that",
+                f"name one of kind {' or '.join(f'`{known}`' for known in kinds_known)}",
+            )  # fmt: skip
+        path = described.part.path or default.path
+        return Connection(default.name, kind, path, dict(described.part.options))

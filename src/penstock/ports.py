@@ -1,0 +1,321 @@
+"""The small contracts between Penstock and everything outside it: sources, sinks, caches, clocks, transports.
+
+Sources and sinks are synchronous and may block; each is driven from one worker thread at a time, never concurrently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from penstock.model.outcome import DeadLetter, Outcome, RecordError, Tally
+    from penstock.model.pipeline import Rule
+    from penstock.model.position import Mark, Position, Range
+    from penstock.model.settings import Settings
+    from penstock.observing.facts import Observer
+    from penstock.protocol.messages import AcknowledgmentPayload, BatchMetadata, RecordDeliveryResult, Transfer
+    from penstock.protocol.sender import Answered, Outgoing
+
+
+class Replay(StrEnum):
+    """What reading again from a position gives."""
+
+    EXACT = "exact"
+    BY_KEY = "by key"
+
+
+class Guarantee(StrEnum):
+    """What a destination promises about rows written again."""
+
+    TRANSACTIONAL = "transactional"
+    IDEMPOTENT = "idempotent"
+    AT_LEAST_ONCE = "at least once"
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A record as its source gave it: untouched bytes, and the 1-based line (or row) where it begins."""
+
+    content: bytes
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that could not be parsed. It has a sequence like any other."""
+
+    sequence: int
+    original: Original
+    error: RecordError
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one read of a partition gave: records `start` ≤ sequence < `end`, good and bad.
+
+    `records` holds the good ones, one column per declared field that the source has: as text (string) where the
+    format is text, typed where it is typed. `sequences` (int64) names them; None means that all of start..end are
+    good. `next` is where to read on. `originals` gives untouched records back by ascending sequence while the chunk
+    is held, for dead letters; it may be slow. `size_bytes` is what holding on to `originals` costs.
+    """
+
+    start: int
+    end: int
+    records: pa.RecordBatch
+    sequences: pa.Int64Array | None
+    bad: tuple[BadRecord, ...]
+    next: Position
+    originals: Callable[[Sequence[int]], Sequence[Original]]
+    size_bytes: int
+    versions: pa.Int64Array | None = None
+    """What orders the good records against other versions of their keys; None: as they were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Originals, parsed once more: `records` of the good ones in order, `errors` of the others by their number."""
+
+    records: pa.RecordBatch
+    errors: Mapping[int, RecordError]
+
+
+class Source(Protocol):
+    """Where records of one source table come from."""
+
+    replay: Replay
+
+    def partitions(self) -> Sequence[str]:
+        """Return the partitions that exist now, in the order in which they are to be read.
+
+        Raise UserMistake where the source is missing or lacks a declared column.
+        """
+
+    def read(self, partition: str, position: Position | None) -> Iterator[Chunk]:
+        """Read `partition` from `position` (None: its beginning) to what is now its end.
+
+        Chunks follow one another without gap. A bad record is part of a chunk, never an exception. Raise
+        ContentChanged when what lies before `position` is no longer what was read, Unavailable to be tried again
+        later, UserMistake for what only a person can mend. The iterator may be dropped at any point.
+        """
+
+    def size_bytes(self, partition: str, position: Position | None) -> int | None:
+        """Return about how many bytes `read` has before it, for progress; None when that is not known."""
+
+    def accept(self, position: Position) -> Position:
+        """Return `position` for the partition as it is now: a person said that it goes on there, whatever changed."""
+
+    def reread(self, partition: str, originals: Sequence[bytes]) -> Reread:
+        """Parse originals that `partition` gave before, as its records would be parsed now."""
+
+    def commit(self, position: Position) -> None:
+        """Take note that everything before `position` is settled and will not be asked for again. May prune."""
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the rows of one `write`: all that are not named here are delivered when `commit` returns."""
+
+    refused: Mapping[int, RecordError] = field(default_factory=dict)
+    superseded: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a destination answered when asked whether a rule holds: how many rows break it, out of how many."""
+
+    violations: int
+    rows: int
+
+
+class Sink(Protocol):
+    """Where the rows of one model end. Opened for one pipeline; one writer at a time."""
+
+    guarantee: Guarantee
+
+    def prepare(self) -> None:
+        """Create the table where it is missing, without marks; compare it where it is there. Comes before all else.
+
+        Raise UserMistake where its shape is another, Unavailable where the destination is locked or away.
+        """
+
+    def marks(self) -> Mapping[tuple[str, str], Mark]:
+        """Return the committed marks of this pipeline and model by (source, partition)."""
+
+    def forget(self, source: str, partition: str) -> None:
+        """Drop the mark of a partition, durably: it will be read again as if it were new."""
+
+    def write(self, rows: pa.Table, partition: str) -> Written:
+        """Add rows (model columns, then reserved ones) of one partition to the transaction, opening one if need be.
+
+        Keys are compared within `rows` first, then with what is there. Nothing is durable yet. After a failure
+        nothing of the transaction is left: all since the last commit must be written again, here or in a new sink.
+        """
+
+    def commit(self, marks: Sequence[Mark]) -> None:
+        """Make every row since the last commit durable together with `marks`, or none of it.
+
+        After a failure only `marks` can tell which of the two it was.
+        """
+
+    def rollback(self) -> None:
+        """Forget every row since the last commit."""
+
+    def evidence(self, rule: Rule) -> Evidence:
+        """Ask the destination whether `rule`, all of whose columns are the model's, holds over all committed rows."""
+
+    def close(self) -> None:
+        """Roll back and let go."""
+
+
+class Cache(Protocol):
+    """Rows by key, a whole batch at a time."""
+
+    def table(self, namespace: str) -> pa.Table | None:
+        """Return all rows kept under `namespace`, None where there are none."""
+
+    def put(self, namespace: str, rows: pa.Table) -> None:
+        """Keep `rows`, replacing what was there. Raise UserMistake when they exceed the cache's limit."""
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now_s(self) -> float:
+        """Return monotonic seconds, for waits and durations."""
+
+    def time_s(self) -> float:
+        """Return seconds since 1970-01-01 UTC, for timestamps."""
+
+
+SentT_contra = TypeVar("SentT_contra", contravariant=True)
+ReceivedT_co = TypeVar("ReceivedT_co", covariant=True)
+SummaryT = TypeVar("SummaryT")
+
+
+class Transport(Protocol[SentT_contra, ReceivedT_co]):
+    """One end of a connection that carries messages. It may lose, repeat, delay and reorder them."""
+
+    def send(self, message: SentT_contra) -> None:
+        """Put a message on the way. Never blocks: how much may be under way is bounded by the sender's window."""
+
+    async def receive(self, most: int) -> Sequence[ReceivedT_co]:
+        """Wait for messages; return one to `most` of them, or none when the other end has closed."""
+
+    def close(self) -> None:
+        """Tell the other end that nothing more will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What every stage of a run works with."""
+
+    book: Book
+    settings: Settings
+    clock: Clock
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An intact batch at the receiving end of a hop, decoded, waiting to be worked on."""
+
+    metadata: BatchMetadata
+    records: pa.RecordBatch
+    transfer: Transfer
+
+
+class Answers(Protocol):
+    """What became of batches, as the other end tells it."""
+
+    async def take(self) -> Sequence[Answered]:
+        """Wait for answers and return all there are; none when no more will come."""
+
+
+class Outbound(Protocol[SummaryT]):
+    """The sending end of a hop, as a stage uses it."""
+
+    @property
+    def answers(self) -> Answers:
+        """The batches that are settled or rejected."""
+
+    async def send(self, outgoing: Outgoing[SummaryT]) -> None:
+        """Hand a batch over; waits while window, circuit or back-pressure forbid it."""
+
+    def close(self) -> None:
+        """Tell the other end that no more batches will come. Answers still arrive."""
+
+
+class Inbound(Protocol):
+    """The receiving end of a hop, as a stage uses it."""
+
+    async def take(self, most: int | None = None) -> Sequence[Arrived]:
+        """Wait for batches and take up to `most` of them; none when no more will come."""
+
+    def answer(self, payloads: Sequence[AcknowledgmentPayload]) -> None:
+        """Tell the other end that batches are settled or rejected."""
+
+    def confirm(
+        self, batch_id: str, exceptions: tuple[RecordDeliveryResult, ...], delivered: tuple[Range, ...]
+    ) -> None:
+        """Tell the other end what became of each record of a batch."""
+
+    def close(self) -> None:
+        """Say that no more answers will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A source's position moves over `range`, all of which is settled: what became of its records.
+
+    `position` is where to read next. `batches` and `checksum` (SHA-256, hex, over the batches' checksums in order)
+    say what was handed over for it.
+    """
+
+    partition: str
+    range: Range
+    position: Position
+    tally: Tally
+    batches: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How one record was settled at a destination, other than by simply being delivered."""
+
+    outcome: Outcome
+    reason: str
+
+
+class Book(Protocol):
+    """The ledger, as one run of one pipeline writes it. Called from worker threads; durable when it returns."""
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep records that left the pipeline. Written twice, there is one."""
+
+    def advance(self, source: str, advances: Sequence[Advance]) -> None:
+        """Move positions, and count what became of the records, in one transaction.
+
+        Raises Corruption where the counts do not add up or a range does not follow the partition's last.
+        """
+
+    def supersede(self, destination: str, source: str, partition: str, sequences: Sequence[int]) -> None:
+        """Note, before the commit that drops them, records that lost to a newer version of their key."""
+
+    def confirm(self, destination: str, marks: Sequence[Mark]) -> None:
+        """Note the marks that the destination has committed."""
+
+    def recall(self, destination: str, source: str, partition: str, mark: int) -> Mapping[int, Fate]:
+        """Return how unsettled records below `mark` were settled at the destination, other than by being delivered.
+
+        Forgets what was noted of records from `mark` on: the transaction that would have settled them never ended.
+        """

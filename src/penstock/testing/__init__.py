@@ -1,0 +1,1 @@
+"""For tests of pipelines: faults at the moments that matter."""

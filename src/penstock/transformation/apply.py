@@ -1,0 +1,220 @@
+"""Transforms chunks of validated records into rows of a model: one query where all is well, two more where not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.errors import UserMistake
+from penstock.expressions import open_engine, quote
+from penstock.model.batch import RESERVED, RESERVED_FIELDS, SEQUENCE
+from penstock.model.schema import arrow_schema
+from penstock.protocol.messages import QualitySummary, TransformationSummary
+from penstock.transformation.compile import (
+    DELIVERED,
+    FAILED,
+    FATE,
+    FOUND,
+    REFUSED,
+    ROW,
+    ROWS,
+    SCORE,
+    compile_model,
+    given_column,
+    lookup_rows,
+    lookup_table,
+)
+from penstock.transformation.explain import errors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from penstock.model.outcome import RecordError
+    from penstock.model.pipeline import Model, SourceTable
+    from penstock.model.settings import Settings
+    from penstock.transformation.lookups import Lookups
+
+THREADS = 1
+"""The stages work beside each other already: a second thread in each only takes from the others (a twentieth)."""
+
+_UNCOMPUTABLE = (duckdb.DataError, duckdb.InvalidInputException)
+"""What the engine raises when a record, not the query, is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFigures:
+    """Scores of those records that got one: neither filtered nor impossible to map. All are 1 where there are none."""
+
+    records: int
+    average: float
+    minimum: float
+    maximum: float
+    below_threshold: int
+
+    def summary(self) -> QualitySummary:
+        """Return the figures as messages carry them."""
+        return QualitySummary(self.average, self.minimum, self.maximum, self.below_threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """What became of a chunk: every record is in `rows`, in one of `filtered` or in `errors`.
+
+    `rows` holds the model's columns, its score column if it has one, then the reserved columns, in the order of the
+    input. `filtered` gives, by reason, the sequences left out, ascending as in the input; `errors` why a record failed.
+    """
+
+    rows: pa.Table
+    filtered: Mapping[str, Sequence[int]]
+    errors: Mapping[int, tuple[RecordError, ...]]
+    quality: QualityFigures
+
+
+class Transformer:
+    """Transforms records of one source table for one model. Used from one thread at a time."""
+
+    def __init__(self, model: Model, source: SourceTable, lookups: Lookups | None, settings: Settings) -> None:
+        """Compile `model`, and take its lookups' rows over into the engine.
+
+        Without `lookups` nothing is joined: rows bring columns called `lookup.column` along, and a lookup whose
+        columns are all null has no match. Raises UserMistake for what cannot be compiled or does not fit in memory.
+        """
+        self._model = model
+        self._source = source
+        self._settings = settings
+        self._plan = compile_model(model, source, loads=lookups is not None)
+        score = [pa.field(model.score_column, pa.float64())] if model.score_column else []
+        self.schema = arrow_schema(model.fields, *score, *RESERVED_FIELDS)
+        self._engine = open_engine(settings.whole("ENGINE_MEMORY_BYTES"), THREADS)
+        self._careful = False
+        self._hit_rate = 1.0
+        if lookups is not None:
+            for number, lookup in enumerate(model.lookups):
+                self._query(lookup_rows(lookup), lookups.rows(lookup), into=lookup_table(number))
+        self._try_out()
+
+    def transform(self, rows: pa.Table) -> Transformed:
+        """Map, derive, enrich and score validated `rows` (source columns, then reserved ones) of one partition."""
+        rows = rows.combine_chunks()
+        decided = self._decide(rows)
+        fate = decided.column(FATE).combine_chunks()
+        quality = self._quality(fate, decided.column(SCORE))
+        if pc.all(pc.equal(fate, DELIVERED)).as_py() is not False:
+            return Transformed(self._deliver(rows, decided), {}, {}, quality)
+        goes_on, failed = pc.equal(fate, DELIVERED), pc.less(fate, DELIVERED)
+        errors = self._explain(rows.filter(failed)) if pc.any(failed).as_py() else {}
+        return Transformed(
+            self._deliver(rows.filter(goes_on), decided.filter(goes_on)), self._filtered(rows, fate), errors, quality
+        )
+
+    def summary(self, records: int) -> TransformationSummary:
+        """Return what was done for `records` of the last chunk: values computed, and the share of lookups found."""
+        return TransformationSummary(records, records * len(self._plan.computed), self._hit_rate)
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._engine.close()
+
+    # Setting up.
+
+    def _try_out(self) -> None:
+        """Bind the queries on nothing, so that what cannot work is told before the first record."""
+        model, source = self._model, self._source
+        given = [
+            pa.field(given_column(lookup, field.name), field.type.arrow)
+            for lookup in model.lookups
+            for field in lookup.columns
+        ]
+        nothing = arrow_schema(source.fields, *RESERVED_FIELDS, *given).empty_table()
+        for query in (self._plan.fast, self._plan.guarded, self._plan.explain):
+            try:
+                self._query(query, nothing)
+            except duckdb.Error as error:
+                raise UserMistake("INT_PIPELINE_003", f"model `{model.name}` cannot be computed: {error}") from error
+
+    # Deciding.
+
+    def _decide(self, rows: pa.Table) -> pa.Table:
+        """Give every record its fate and its computed columns, in the order of `rows`."""
+        if not self._careful:
+            try:
+                return self._note_hits(self._query(self._plan.fast, rows))
+            except _UNCOMPUTABLE:
+                self._careful = True
+        decided = self._note_hits(self._query(self._plan.guarded, rows))
+        # Bad records come in swarms: the next chunk is taken as carefully, until one has none.
+        self._careful = pc.any(pc.equal(decided.column(FATE), FAILED)).as_py() is True
+        return decided
+
+    def _note_hits(self, decided: pa.Table) -> pa.Table:
+        lookups = len(self._model.lookups) * decided.num_rows
+        self._hit_rate = pc.sum(decided.column(FOUND)).as_py() / lookups if lookups else 1.0
+        return decided
+
+    def _quality(self, fate: pa.Int32Array, score: pa.ChunkedArray) -> QualityFigures:
+        scored = score.filter(pc.or_(pc.equal(fate, DELIVERED), pc.equal(fate, REFUSED)))
+        if not len(scored):
+            return QualityFigures(0, 1.0, 1.0, 1.0, 0)
+        extremes = pc.min_max(scored).as_py()
+        minimum = self._model.min_score
+        below = 0 if minimum is None else pc.sum(pc.less(scored, float(minimum))).as_py()
+        return QualityFigures(len(scored), pc.mean(scored).as_py(), extremes["min"], extremes["max"], below)
+
+    def _deliver(self, rows: pa.Table, decided: pa.Table) -> pa.Table:
+        """Put the model's columns together: copies as they came, computed ones from the query."""
+        columns = [
+            rows.column(self._plan.copied[name]) if name in self._plan.copied else decided.column(name)
+            for name in (column.name for column in self._model.columns)
+        ]
+        if self._model.score_column:
+            columns.append(decided.column(SCORE))
+        columns.extend(rows.column(name) for name in RESERVED)
+        typed = [column.cast(field.type) for column, field in zip(columns, self.schema, strict=True)]
+        return pa.Table.from_arrays(typed, schema=self.schema)
+
+    def _filtered(self, rows: pa.Table, fate: pa.Int32Array) -> dict[str, Sequence[int]]:
+        found: dict[str, list[int]] = {}
+        for number, filter_ in enumerate(self._model.filters, start=1):
+            sequences = rows.column(SEQUENCE).filter(pc.equal(fate, number)).to_pylist()
+            if sequences:
+                found.setdefault(filter_.reason, []).extend(sequences)
+        return {reason: sorted(sequences) for reason, sequences in found.items()}
+
+    def _explain(self, rows: pa.Table) -> dict[int, tuple[RecordError, ...]]:
+        errors = errors_of(self._plan, self._query(self._plan.explain, rows))
+        return dict(zip(rows.column(SEQUENCE).to_pylist(), errors, strict=True))
+
+    # The engine.
+
+    def _query(self, query: str, rows: pa.Table, into: str = "") -> pa.Table:
+        """Run `query` over `rows`; give its result in the order of `rows`, or keep it in the engine as table `into`."""
+        numbered = rows if self._plan.keeps_order or into else rows.append_column(ROW, pa.arange(0, rows.num_rows))
+        self._engine.register(ROWS, numbered)
+        try:
+            if into:
+                self._engine.execute(f"CREATE TABLE {quote(into)} AS {query}")
+                return rows
+            result = self._engine.sql(query).to_arrow_table()
+        except duckdb.OutOfMemoryException as error:
+            raise UserMistake(
+                "INT_PIPELINE_005",
+                f"model `{self._model.name}` needs more memory than ENGINE_MEMORY_BYTES allows, "
+                f"{self._settings.whole('ENGINE_MEMORY_BYTES'):,} bytes",
+                remedy="raise it, look up fewer columns, or lower READ_BYTES",
+            ) from error
+        finally:
+            self._engine.unregister(ROWS)
+        assert result.num_rows == rows.num_rows, "a query lost or made records"
+        return result if self._plan.keeps_order else _in_order(result)
+
+
+def _in_order(result: pa.Table) -> pa.Table:
+    """Put rows back into the order of their numbers; a join may have changed it."""
+    numbers = result.column(ROW).combine_chunks()
+    if numbers.equals(pa.arange(0, len(numbers))):
+        return result
+    return result.take(pc.sort_indices(numbers))
