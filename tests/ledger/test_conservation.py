@@ -87,7 +87,7 @@ class Conservation(RuleBasedStateMachine):
     @precondition(lambda self: self.replays)
     @rule(data=st.data())
     def settle_replay(self, data: st.DataObject) -> None:
-        partition = data.draw(st.sampled_from(sorted(self.replays)))
+        partition = data.draw(st.sampled_from(list(self.replays)))
         replay, start = self.replays[partition]
         length = data.draw(st.integers(1, replay.items - start))
         refused = data.draw(st.dictionaries(st.integers(start, start + length - 1), STAGES, max_size=length))
@@ -110,7 +110,7 @@ class Conservation(RuleBasedStateMachine):
     @precondition(lambda self: self.replays)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        partition = data.draw(st.sampled_from(sorted(self.replays)))
+        partition = data.draw(st.sampled_from(list(self.replays)))
         self.ledger.rewind("shop", "orders", partition, None)
         del self.replays[partition]
 
