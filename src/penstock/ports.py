@@ -120,6 +120,30 @@ class Source(Protocol):
         """Let go of what is held open."""
 
 
+class Following(Protocol):
+    """A source that is read as it grows."""
+
+    def next(self, wait_s: float) -> Chunk | None:
+        """Return what came next, in whatever partition (`chunk.next` names it); None where nothing came in `wait_s`.
+
+        Chunks of one partition follow one another without gap, the first from the position that was given. A record
+        that is not complete yet, such as a line without its end, is not part of a chunk. Raises as `Source.read` does.
+        """
+
+    def close(self) -> None:
+        """Let go of what is held open. Nothing is lost: another may follow from any position."""
+
+
+class Follows(Source, Protocol):
+    """A source that can be followed."""
+
+    def follow(self, positions: Mapping[str, Position]) -> Following:
+        """Begin to follow every partition that is there or comes, from `positions`, or its beginning where it has none.
+
+        Raises as `read` does.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What became of the rows of one `write`: all that are not named here are delivered when `commit` returns."""
@@ -196,6 +220,16 @@ class Clock(Protocol):
         """Return seconds since 1970-01-01 UTC, for timestamps."""
 
 
+class Chance(Protocol):
+    """Chance as an argument."""
+
+    def new_id(self) -> str:
+        """Return a fresh UUID v4."""
+
+    def fraction(self) -> float:
+        """Return a number in [0, 1), to spread retries with."""
+
+
 SentT_contra = TypeVar("SentT_contra", contravariant=True)
 ReceivedT_co = TypeVar("ReceivedT_co", covariant=True)
 SummaryT = TypeVar("SummaryT")
@@ -221,6 +255,7 @@ class RunContext:
     book: Book
     settings: Settings
     clock: Clock
+    chance: Chance
     observer: Observer
 
 

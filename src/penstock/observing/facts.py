@@ -116,6 +116,67 @@ class BackPressure:
     recommended_delay_ms: int
 
 
+class LatencyStage(StrEnum):
+    """A part of a record's way, and the whole of it."""
+
+    VALIDATION = "validation"
+    """From read to ready to be handed over."""
+    HAND_OFF = "hand-off"
+    """From first sent by Alpha to known received by Beta."""
+    ACKNOWLEDGEMENT = "acknowledgement"
+    """From first sent by Alpha to known settled."""
+    TRANSFORMATION = "transformation"
+    """From taken by Beta to transformed."""
+    DELIVERY = "delivery"
+    """From taken by Gamma to committed at the destination."""
+    END_TO_END = "end to end"
+    """From read to settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Records of `source` took `seconds` for a stage of their way."""
+
+    source: str
+    stage: LatencyStage
+    seconds: float
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChanged:
+    """A source's hand-off goes on in the other mode."""
+
+    source: str
+    streaming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """A module lost its peer and begins again from what is settled."""
+
+    source: str
+    module: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSilent:
+    """Nothing has come from the other end for so long."""
+
+    hop: Hop
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFault:
+    """The other end did what it must not, or what it sent cannot be used. `code` is a row of the error table."""
+
+    hop: Hop
+    code: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
     """Dead letters became durable, by error code."""
@@ -153,6 +214,11 @@ Fact: TypeAlias = (
     | FrameDropped
     | CircuitChanged
     | BackPressure
+    | Timed
+    | ModeChanged
+    | WentBack
+    | LinkSilent
+    | LinkFault
     | DeadLettered
     | RowsCommitted
     | RangeSettled

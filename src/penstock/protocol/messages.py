@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from penstock.model.outcome import Tally
+from penstock.errors import Recoverability, Scope, Severity
+from penstock.model.outcome import Outcome, Stage, Tally
 from penstock.model.position import Position, Range
+from penstock.protocol.breaker import CircuitState
 
 PROTOCOL_VERSION = "1.1.0"
 """1.0.0 is the spec's; the additions make it 1.1.0."""
@@ -30,12 +32,16 @@ class Module(StrEnum):
 
 
 class MessageType(StrEnum):
-    """What a message is. DELIVERY_CONFIRMATION is an addition: the spec names the message and gives it no type."""
+    """What a message is. The spec gives types to the first three; those of its other messages are additions."""
 
     BATCH_TRANSFER = "BATCH_TRANSFER"
     ACKNOWLEDGMENT = "ACKNOWLEDGMENT"
     BACKPRESSURE = "BACKPRESSURE"
+    STREAMING_HANDOFF = "STREAMING_HANDOFF"
+    STREAMING_ACKNOWLEDGMENT = "STREAMING_ACKNOWLEDGMENT"
     DELIVERY_CONFIRMATION = "DELIVERY_CONFIRMATION"
+    ERROR_NOTIFICATION = "ERROR_NOTIFICATION"
+    CIRCUIT_STATE_CHANGE = "CIRCUIT_STATE_CHANGE"
 
 
 class AckStatus(StrEnum):
@@ -44,6 +50,20 @@ class AckStatus(StrEnum):
     RECEIVED = "RECEIVED"
     PROCESSED = "PROCESSED"
     REJECTED = "REJECTED"
+
+
+class Priority(StrEnum):
+    """How urgent a batch is. The spec has CRITICAL, which nothing may linger on; NORMAL is an addition."""
+
+    NORMAL = "NORMAL"
+    CRITICAL = "CRITICAL"
+
+
+class Variant(StrEnum):
+    """What a streaming hand-off carries."""
+
+    SINGLE_RECORD = "SINGLE_RECORD"
+    MICRO_BATCH = "MICRO_BATCH"
 
 
 class SignalType(StrEnum):
@@ -73,12 +93,22 @@ class MessageHeader(msgspec.Struct, frozen=True):
     protocol_version: str = PROTOCOL_VERSION
 
 
+class BatchErrorSummary(msgspec.Struct, frozen=True):
+    """What was refused upstream of a batch: how many, by error code, and which (the first `AFFECTED_IDS_MAX`)."""
+
+    upstream_errors: int
+    error_breakdown: dict[str, int]
+    affected_record_ids: tuple[str, ...]
+
+
 class BatchMetadata(msgspec.Struct, frozen=True):
     """What a batch is. `checksum` is the SHA-256, in hex, of exactly the bytes of `records`.
 
     Additions: `partition` and `range` say which input records the batch accounts for (some of which may be missing
     from it, dead-lettered or filtered on the way); `position` is where reading must resume to see them again;
-    `destination` is the model it is for, empty between Alpha and Beta.
+    `destination` is the model it is for, empty between Alpha and Beta; `priority`; `flush` says that the sender has
+    nothing more at hand, so nothing should be waited for on this batch's account; `errors` tells of the records of
+    the range that were refused before.
     """
 
     batch_id: str
@@ -90,6 +120,14 @@ class BatchMetadata(msgspec.Struct, frozen=True):
     range: Range
     position: Position
     destination: str = ""
+    priority: Priority = Priority.NORMAL
+    flush: bool = False
+    errors: BatchErrorSummary | None = None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether nothing may linger on the batch's account."""
+        return self.flush or self.priority is Priority.CRITICAL
 
 
 class ValidationSummary(msgspec.Struct, frozen=True):
@@ -118,6 +156,10 @@ class QualitySummary(msgspec.Struct, frozen=True):
     records_below_threshold: int
 
 
+AFFECTED_IDS_MAX = 100
+"""Records named in a BatchErrorSummary: enough to look into, and no more than a fraction of a small batch."""
+
+
 class AlphaBetaBatchTransfer(msgspec.Struct, frozen=True, tag=True):
     """Validated records on their way to transformation."""
 
@@ -137,8 +179,22 @@ class BetaGammaBatchTransfer(msgspec.Struct, frozen=True, tag=True):
     quality_summary: QualitySummary
 
 
+class Excepted(msgspec.Struct, frozen=True):
+    """Records, each named by its sequence, that were not simply delivered to `destination`, and why."""
+
+    destination: str
+    outcome: Outcome
+    stage: Stage
+    reason: str
+    sequences: tuple[int, ...]
+
+
 class AcknowledgmentPayload(msgspec.Struct, frozen=True):
-    """The answer to a batch. Addition: `tally` accounts for its records once they are PROCESSED or REJECTED."""
+    """The answer to a batch.
+
+    Additions: once its records are PROCESSED or REJECTED, `tally` counts what became of them and `excepted` names
+    those that were not simply delivered.
+    """
 
     batch_id: str
     status: AckStatus
@@ -146,6 +202,45 @@ class AcknowledgmentPayload(msgspec.Struct, frozen=True):
     records_rejected: int
     processing_duration_ms: int
     tally: Tally = ()
+    excepted: tuple[Excepted, ...] = ()
+
+
+class StreamingHandoffMessage(msgspec.Struct, frozen=True, tag=True):
+    """Validated records on their way to transformation in streaming mode: one, or as many as were ready.
+
+    `metadata` numbers it among the batches of its sender, so both modes share one order. `stream_offset` counts the
+    records streamed before it in this incarnation of the sender: with `metadata.record_count` it is what credit bounds.
+    """
+
+    header: MessageHeader
+    metadata: BatchMetadata
+    variant: Variant
+    stream_offset: int
+    records: memoryview
+    validation_summary: ValidationSummary
+
+
+class StreamedRange(msgspec.Struct, frozen=True):
+    """A streamed message whose records are settled: `range`, and as exceptions those not simply delivered."""
+
+    sequence_number: int
+    range: Range
+    tally: Tally
+    excepted: tuple[Excepted, ...] = ()
+
+
+class StreamingAcknowledgment(msgspec.Struct, frozen=True, tag=True):
+    """The answer to whatever was streamed since the last one: cumulative, absolute, and by record.
+
+    Every message numbered below `received_below` has been received. `credit_to` is how many records may have been
+    streamed in all, in this incarnation of the sender: absolute, so that a repeated or late grant does no harm.
+    `settled` are answers for good.
+    """
+
+    header: MessageHeader
+    received_below: int
+    credit_to: int
+    settled: tuple[StreamedRange, ...] = ()
 
 
 class Acknowledgment(msgspec.Struct, frozen=True, tag=True):
@@ -186,6 +281,72 @@ class DeliveryConfirmation(msgspec.Struct, frozen=True, tag=True):
     delivered: tuple[Range, ...] = ()
 
 
-Transfer: TypeAlias = AlphaBetaBatchTransfer | BetaGammaBatchTransfer
-Reply: TypeAlias = Acknowledgment | BackPressureSignal | DeliveryConfirmation
-Message: TypeAlias = Transfer | Reply
+class ErrorContext(msgspec.Struct, frozen=True):
+    """What an error is about. Fields that do not apply are empty."""
+
+    record_id: str = ""
+    batch_id: str = ""
+    field_name: str = ""
+    expected_value: str = ""
+    actual_value: str = ""
+    upstream_errors: tuple[str, ...] = ()
+
+
+class IntegrationError(msgspec.Struct, frozen=True):
+    """An error as it travels between modules. `error_code` is a row of the error table (`penstock.errors`)."""
+
+    error_id: str
+    correlation_id: str
+    timestamp: datetime
+    source_module: Module
+    severity: Severity
+    recoverability: Recoverability
+    scope: Scope
+    error_code: str
+    error_message: str
+    context: ErrorContext
+    retry_eligible: bool
+
+
+class ActionRequired(StrEnum):
+    """What an upstream module is asked to do about errors."""
+
+    NONE = "NONE"
+    THROTTLE = "THROTTLE"
+    HALT = "HALT"
+    INVESTIGATE = "INVESTIGATE"
+
+
+class ErrorNotification(msgspec.Struct, frozen=True, tag=True):
+    """Errors told upstream."""
+
+    header: MessageHeader
+    errors: tuple[IntegrationError, ...]
+    action_required: ActionRequired
+
+
+class CircuitBreakerState(msgspec.Struct, frozen=True):
+    """A circuit as it stands. Times are None while nothing has failed or nothing is waited for."""
+
+    circuit_id: str
+    state: CircuitState
+    failure_count: int
+    last_failure: datetime | None
+    next_attempt: datetime | None
+
+
+class CircuitStateChange(msgspec.Struct, frozen=True, tag=True):
+    """A circuit has moved."""
+
+    header: MessageHeader
+    circuit_id: str
+    previous_state: CircuitState
+    new_state: CircuitState
+    affected_modules: tuple[Module, ...]
+
+
+Transfer: TypeAlias = AlphaBetaBatchTransfer | BetaGammaBatchTransfer | StreamingHandoffMessage
+Reply: TypeAlias = (
+    Acknowledgment | StreamingAcknowledgment | BackPressureSignal | DeliveryConfirmation | ErrorNotification
+)
+Message: TypeAlias = Transfer | Reply | CircuitStateChange
