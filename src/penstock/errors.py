@@ -5,7 +5,10 @@
     ├── Unavailable            an outside thing is away, locked or slow: trying later may help
     ├── ContentChanged         what was read or written before is no longer what it was: a person decides
     ├── LedgerTrouble          the ledger cannot be written or read: nothing moves until it can
+    ├── BatchRefused           one batch as a whole cannot be worked on: the others go on
     ├── RemoteViolation        the other end of a link broke the protocol: close the link
+    ├── DamagedFrame           a frame is not as it was sent: drop it unanswered, it is sent again
+    ├── Unsendable             what is to be handed over breaks a limit of the protocol: hand over less at once
     └── Corruption             content or counts do not add up: that partition halts until a person lifts it
 
 Every error carries a `kind` out of `KINDS`, the one table that `docs/errors.md` is drawn from. Errors about single
@@ -59,6 +62,11 @@ class ErrorKind:
     scope: Scope
     remedy: str
 
+    @property
+    def is_worth_retrying(self) -> bool:
+        """Whether the same thing, tried again unchanged, may succeed."""
+        return self.recoverability is not Recoverability.PERMANENT
+
 
 _C, _E, _W = Severity.CRITICAL, Severity.ERROR, Severity.WARNING
 _T, _P, _U = Recoverability.TRANSIENT, Recoverability.PERMANENT, Recoverability.UNKNOWN
@@ -106,6 +114,17 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("INT_LINK_002", "content of a batch keeps failing its checksum", _C, _P, _B, "find what alters it"),
     ErrorKind("INT_LINK_003", "the other end broke the protocol", _C, _P, _M, "bring both ends to one version"),
     ErrorKind("INT_LINK_004", "acknowledgement delayed", _W, _T, _B, "nothing: it is sent again"),
+    ErrorKind("INT_LINK_005", "frame is cut short", _W, _T, _B, "nothing: it is sent again"),
+    ErrorKind("INT_LINK_006", "frame is damaged", _W, _T, _B, "nothing: it is sent again; many: find what alters it"),
+    ErrorKind("INT_LINK_007", "the other end speaks another version", _C, _P, _M, "bring both ends to one version"),
+    ErrorKind("INT_LINK_008", "message is larger than the protocol allows", _C, _P, _M, "make the other end send less"),
+    ErrorKind("INT_LINK_009", "message is of an unknown type", _C, _P, _M, "bring both ends to one version"),
+    ErrorKind("INT_LINK_010", "the other end refuses a batch as a whole", _E, _P, _B, "see its error; then replay"),
+    ErrorKind("INT_LINK_011", "the other end went away", _E, _T, _M, "run again: it goes on from what is settled"),
+    ErrorKind("INT_LINK_012", "a word in a message is not defined", _C, _P, _M, "bring both ends to one version"),
+    ErrorKind("INT_LINK_013", "message is not built as it must be", _C, _P, _M, "bring both ends to one version"),
+    ErrorKind("INT_LINK_014", "number, range or time that cannot be", _C, _P, _M, "mend the other end"),
+    ErrorKind("INT_LINK_015", "what is to be sent breaks a limit", _E, _P, _B, "hand over less: lower the batch size"),
     # The ledger, and the pipeline as a whole.
     ErrorKind("INT_LEDGER_001", "ledger cannot be written", _C, _T, _PL, "free space or mend permission, run again"),
     ErrorKind("INT_LEDGER_002", "ledger is damaged or newer than this program", _C, _P, _PL, "restore or upgrade"),
@@ -153,8 +172,20 @@ class LedgerTrouble(PenstockError):
     """The ledger cannot be written or read. No position moves until it can."""
 
 
+class BatchRefused(PenstockError):
+    """A batch as a whole cannot be worked on, and never will be. It is answered REJECTED; the others go on."""
+
+
 class RemoteViolation(PenstockError):
     """The other side broke the protocol. Close the link; retrying will not help."""
+
+
+class DamagedFrame(PenstockError):
+    """A frame is not as it was sent. Drop it unanswered: no number in it can be trusted, and it is sent again."""
+
+
+class Unsendable(PenstockError):
+    """What is to be handed over breaks a limit of the protocol, and the other end would refuse it. Nothing was sent."""
 
 
 class Corruption(PenstockError):

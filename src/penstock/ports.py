@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.model.position import Mark, Position, Range
     from penstock.model.settings import Settings
     from penstock.observing.facts import Observer
+    from penstock.protocol.frames import Frame
     from penstock.protocol.messages import AcknowledgmentPayload, BatchMetadata, RecordDeliveryResult, Transfer
     from penstock.protocol.sender import Answered, Outgoing
 
@@ -122,6 +123,9 @@ class Source(Protocol):
 
 class Following(Protocol):
     """A source that is read as it grows."""
+
+    ended: bool
+    """Whether nothing more can ever come."""
 
     def next(self, wait_s: float) -> Chunk | None:
         """Return what came next, in whatever partition (`chunk.next` names it); None where nothing came in `wait_s`.
@@ -230,19 +234,17 @@ class Chance(Protocol):
         """Return a number in [0, 1), to spread retries with."""
 
 
-SentT_contra = TypeVar("SentT_contra", contravariant=True)
-ReceivedT_co = TypeVar("ReceivedT_co", covariant=True)
 SummaryT = TypeVar("SummaryT")
 
 
-class Transport(Protocol[SentT_contra, ReceivedT_co]):
-    """One end of a connection that carries messages. It may lose, repeat, delay and reorder them."""
+class Transport(Protocol):
+    """One end of a connection that carries frames. It may lose, repeat, delay and reorder them."""
 
-    def send(self, message: SentT_contra) -> None:
-        """Put a message on the way. Never blocks: how much may be under way is bounded by the sender's window."""
+    def send(self, frame: Frame) -> None:
+        """Put a frame on the way. Never blocks: how much may be under way is bounded by window and credit."""
 
-    async def receive(self, most: int) -> Sequence[ReceivedT_co]:
-        """Wait for messages; return one to `most` of them, or none when the other end has closed."""
+    async def receive(self, most: int) -> Sequence[Frame]:
+        """Wait for frames; return one to `most` of them, or none when the other end has closed."""
 
     def close(self) -> None:
         """Tell the other end that nothing more will come."""
@@ -268,43 +270,81 @@ class Arrived:
     transfer: Transfer
 
 
-class Answers(Protocol):
-    """What became of batches, as the other end tells it."""
+class ReceiverIsNew(Exception):
+    """The receiving end of a link began again: what was sent to it and is not settled must be sent again.
 
-    async def take(self) -> Sequence[Answered]:
-        """Wait for answers and return all there are; none when no more will come."""
+    The sending stage answers by `Outbound.begin`, and goes back to what is settled.
+    """
+
+
+class SenderIsNew(Exception):
+    """The sending end of a link began again: what came from it and is not settled will come again.
+
+    The receiving stage forgets what it has not settled. Whatever `Inbound.take` returns after this is of the new one.
+    """
+
+
+class OriginalsGone(Exception):
+    """Ingestion no longer holds a record's original: it went back since. Whoever asks must begin again, too."""
 
 
 class Outbound(Protocol[SummaryT]):
     """The sending end of a hop, as a stage uses it."""
 
     @property
-    def answers(self) -> Answers:
-        """The batches that are settled or rejected."""
+    def micro_batch_records(self) -> int:
+        """How many records a streamed message may hold now: less, where the receiver is slow."""
+
+    def begin(self) -> None:
+        """Begin, or begin again: batches are numbered from 0, and nothing sent before counts any more."""
 
     async def send(self, outgoing: Outgoing[SummaryT]) -> None:
-        """Hand a batch over; waits while window, circuit or back-pressure forbid it."""
+        """Hand a batch over; waits while window, credit, circuit or back-pressure forbid it.
+
+        Raises ReceiverIsNew, and Corruption where the receiver asked to halt.
+        """
+
+    async def answered(self) -> Sequence[Answered]:
+        """Wait for batches that are settled or rejected and return all there are; none when no more will come.
+
+        Raises as `send` does.
+        """
+
+    def hurry(self) -> None:
+        """Tell the receiver that we wait for what we have sent: nothing should linger."""
 
     def close(self) -> None:
-        """Tell the other end that no more batches will come. Answers still arrive."""
+        """Say that no more batches will come. Answers still arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What there was to take. `hurry` says that the sender waits for what it has sent, `closed` that this is all."""
+
+    batches: Sequence[Arrived] = ()
+    hurry: bool = False
+    closed: bool = False
 
 
 class Inbound(Protocol):
     """The receiving end of a hop, as a stage uses it."""
 
-    async def take(self, most: int | None = None) -> Sequence[Arrived]:
-        """Wait for batches and take up to `most` of them; none when no more will come."""
+    def begin(self) -> None:
+        """Begin again: whatever was received and not answered is forgotten, and the sender told to go back."""
+
+    async def take(self, most: int | None = None) -> Taken:
+        """Wait until there is something, and take up to `most` batches. Raises SenderIsNew."""
 
     def answer(self, payloads: Sequence[AcknowledgmentPayload]) -> None:
-        """Tell the other end that batches are settled or rejected."""
+        """Tell the sender that batches are settled or rejected. What came from an earlier sender is passed over."""
 
     def confirm(
         self, batch_id: str, exceptions: tuple[RecordDeliveryResult, ...], delivered: tuple[Range, ...]
     ) -> None:
-        """Tell the other end what became of each record of a batch."""
+        """Tell the sender what became of each record of a batch."""
 
     def close(self) -> None:
-        """Say that no more answers will come."""
+        """Say that everything has been answered."""
 
 
 @dataclass(frozen=True, slots=True)

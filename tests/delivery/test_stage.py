@@ -18,7 +18,7 @@ from penstock.model.outcome import Count, Outcome, RecordError, Stage
 from penstock.model.position import Mark, Position, Range
 from penstock.model.settings import Settings
 from penstock.observing.facts import AtCommitPoint, RowsCommitted
-from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.clock import SystemChance, SystemClock
 from penstock.ports import Arrived, Evidence, Fate, Guarantee, Original, RunContext, Written
 from penstock.protocol.messages import (
     AcknowledgmentPayload,
@@ -203,7 +203,7 @@ class Gamma:
             incoming = Incoming(self.journal, batches, list(later))
             if not (later or open_end):
                 batches.close()
-            context = RunContext(self.book, Settings(self.settings), SystemClock(), self)
+            context = RunContext(self.book, Settings(self.settings), SystemClock(), SystemChance(), self)
             sinks = {"facts": self.facts, "now": self.now}
             delivery = Delivery("orders", sinks, incoming, self.originals, context)
             async with asyncio.timeout(10):

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from penstock.errors import Corruption, Unavailable
-from penstock.ingestion.stage import Ingestion, Start
+from penstock.ingestion.reading import Start
+from penstock.ingestion.stage import Ingestion
 from penstock.ingestion.validation import Validated
 from penstock.links.inbox import Inbox
 from penstock.model.batch import RESERVED_FIELDS, SEQUENCE
@@ -20,7 +21,7 @@ from penstock.model.outcome import Count, DeadLetter, Outcome, RecordError, Stag
 from penstock.model.position import Position, Range
 from penstock.model.settings import Settings
 from penstock.observing.facts import Nobody
-from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.clock import SystemChance, SystemClock
 from penstock.ports import Chunk, Original, Replay, Reread, RunContext
 from penstock.protocol.messages import AcknowledgmentPayload, AckStatus
 from penstock.protocol.sender import Answered
@@ -175,7 +176,7 @@ class Alpha:
 
         async def work() -> None:
             self.link = Link(self.answering, self.journal)
-            context = RunContext(book, Settings(self.settings), SystemClock(), Nobody())
+            context = RunContext(book, Settings(self.settings), SystemClock(), SystemChance(), Nobody())
             alpha = Ingestion("orders", source, Digits(), ("facts", "now"), self.link, context)
             if stopped:
                 alpha.stop()

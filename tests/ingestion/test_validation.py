@@ -43,9 +43,14 @@ def make_validator() -> Iterator[MakeValidator]:
     made: list[Validator] = []
 
     def make(
-        fields: tuple[Field, ...] = FIELDS, checks: tuple[Check, ...] = CHECKS, event_time: str = "created_at"
+        fields: tuple[Field, ...] = FIELDS,
+        checks: tuple[Check, ...] = CHECKS,
+        event_time: str = "created_at",
+        critical: str = "",
     ) -> Validator:
-        table = SourceTable("orders", "", "", Connection("here"), fields, PLACE, checks=checks, event_time=event_time)
+        table = SourceTable(
+            "orders", "", "", Connection("here"), fields, PLACE, checks=checks, event_time=event_time, critical=critical
+        )
         made.append(Validator(table, Settings()))
         return made[-1]
 
@@ -203,6 +208,51 @@ def test_names_and_values_with_quotes_are_only_names_and_values(make_validator: 
     assert errors_of(validated.letters[0]) == [("INT_ALPHA_004", 'a"; DROP TABLE x; --', "> 0", "0")]
 
 
+# --- priority -----------------------------------------------------------------------------------------------------
+
+LARGE = '"total" > 100'
+
+
+@pytest.mark.parametrize("checks", [CHECKS, ()])
+@pytest.mark.parametrize(
+    ("rows", "critical"),
+    [
+        ([("1", "100", "new", None), ("2", "101", "paid", None)], True),
+        ([("1", "100", "new", None), ("2", None, "paid", None)], False),
+        ([("1", "much", "new", None)], False),
+        ([("x", "101", "new", None)], False),
+        ([("x", "101", "new", None), ("2", "102", "new", None)], True),
+        ([], False),
+    ],
+)
+def test_a_chunk_is_critical_when_one_of_its_good_records_is(
+    make_validator: MakeValidator, checks: tuple[Check, ...], rows: list[Sequence[str | None]], *, critical: bool
+) -> None:
+    validated = make_validator(checks=checks, critical=LARGE).validate(chunk_of(*rows), 0)
+    assert validated.critical is critical
+
+
+def test_a_critical_record_that_a_check_refuses_is_a_letter_like_any_other(make_validator: MakeValidator) -> None:
+    validator = make_validator(critical=LARGE)
+    validated = validator.validate(chunk_of(("1", "500", "lost", None), ("2", "5", "new", None)), 0)
+    assert [letter.sequence for letter in validated.letters] == [0]
+    assert not validated.critical
+
+
+def test_without_a_priority_nothing_is_critical(make_validator: MakeValidator) -> None:
+    assert not make_validator().validate(chunk_of(("1", "500", "new", None)), 0).critical
+
+
+def test_a_priority_that_cannot_be_computed_for_a_record_is_not_met_and_refuses_nothing(
+    make_validator: MakeValidator,
+) -> None:
+    validator = make_validator(checks=CHECKS[:2], critical='CAST("status" AS INTEGER) > 5')
+    some = validator.validate(chunk_of(("1", "1", "many", None), ("2", "-1", "9", None), ("3", "1", "7", None)), 0)
+    assert ([letter.sequence for letter in some.letters], some.critical) == ([1], True)
+    none = validator.validate(chunk_of(("1", "1", "many", None), ("2", "-1", "9", None)), 0)
+    assert ([letter.sequence for letter in none.letters], none.critical) == ([1], False)
+
+
 GOOD = st.tuples(
     st.integers(0, 2**63 - 1).map(str),
     st.none() | st.decimals("2", "99999999.99", places=2).map(str),
@@ -237,3 +287,16 @@ def test_no_record_is_lost_and_none_counted_twice(make_validator: MakeValidator,
     assert refused == sorted(refused)
     assert sorted([*kept, *refused]) == list(range(start, start + len(rows)))
     assert all(letter.errors for letter in validated.letters)
+
+
+@property_test
+@given(rows=st.lists(GOOD | ANY, max_size=20))
+def test_a_priority_changes_nothing_about_which_records_are_good(
+    make_validator: MakeValidator, rows: list[Any]
+) -> None:
+    chunk = chunk_of(*rows)
+    plain, sorted_out = make_validator().validate(chunk, 0), make_validator(critical=LARGE).validate(chunk, 0)
+    assert sorted_out.batch == plain.batch
+    assert sorted_out.letters == plain.letters
+    totals = plain.batch.column("total").to_pylist()
+    assert sorted_out.critical is any(total is not None and total > 100 for total in totals)

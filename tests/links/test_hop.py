@@ -29,7 +29,7 @@ from penstock.observing.facts import (
     FrameDropped,
     Hop,
 )
-from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.clock import SystemChance, SystemClock
 from penstock.ports import RunContext
 from penstock.protocol.batches import Covers, Stamps, outgoing
 from penstock.protocol.breaker import CircuitState
@@ -142,7 +142,7 @@ class Ends:
         pair: tuple[MemoryTransport[Any, Any], MemoryTransport[Any, Any]] = memory_pair()
         left, right = pair
         clock = SystemClock()
-        context = RunContext(None, Settings(), clock, self.witness)  # type: ignore[arg-type] # a hop writes no book
+        context = RunContext(None, Settings(), clock, SystemChance(), self.witness)  # type: ignore[arg-type] # a hop writes no book
         wrap = Envelope(Module.ALPHA, Module.BETA, clock).alpha_beta
         answers = Envelope(Module.BETA, Module.ALPHA, clock)
         there, back = Wire(left, self.there), Wire(right, self.back)

@@ -12,7 +12,7 @@ import pytest
 
 from penstock.connectors import open_source
 from penstock.connectors.sinks.duckdb import DuckDBSink
-from penstock.ingestion.stage import Start
+from penstock.ingestion.reading import Start
 from penstock.ingestion.validation import Validator
 from penstock.ledger import DeadLetterFilter, Ledger, RunBook
 from penstock.model.finding import Place
@@ -34,7 +34,7 @@ from penstock.model.settings import Settings
 from penstock.observing.facts import Everyone, SourceOpened
 from penstock.observing.figures import Figures
 from penstock.orchestration.book import ObservedBook
-from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.clock import SystemChance, SystemClock
 from penstock.orchestration.flow import Flow, Parts
 from penstock.ports import Guarantee, RunContext
 from penstock.transformation.apply import Transformer
@@ -353,7 +353,7 @@ class Works:
                 for model in self.models
             }
             validator = stack.enter_context(closing(Validator(ORDERS, self.settings)))
-            context = RunContext(book, self.settings, SystemClock(), observer)
+            context = RunContext(book, self.settings, SystemClock(), SystemChance(), observer)
             flow = Flow(Parts(ORDERS, source, validator, transformers, sinks), context)
             starts = self.starts(ledger, source)
             observer.saw(SourceOpened(ORDERS.name, {start.partition: None for start in starts}))

@@ -18,7 +18,7 @@ from penstock.model.pipeline import Filter, Model, RuleSeverity
 from penstock.model.position import Position, Range
 from penstock.model.settings import Settings
 from penstock.observing.facts import Nobody
-from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.clock import SystemChance, SystemClock
 from penstock.ports import Arrived, Original, RunContext
 from penstock.protocol.messages import (
     AcknowledgmentPayload,
@@ -166,7 +166,7 @@ class Beta:
             incoming = Incoming(batches)
             self.link = Link(self.tally, self.journal)
             settings = Settings({"BETA_GAMMA_BATCH_SIZE": self.batch_size})
-            context = RunContext(self.book, settings, SystemClock(), Nobody())
+            context = RunContext(self.book, settings, SystemClock(), SystemChance(), Nobody())
             stage = Transformation("orders", transformers, incoming, self.link, self.originals, context)
             async with asyncio.timeout(10):
                 await stage.run()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from penstock.model.outcome import Count, Outcome, Stage, add_up
 from penstock.model.position import Range
-from penstock.protocol.messages import AcknowledgmentPayload, AckStatus, DeliveryStatus, RecordDeliveryResult
+from penstock.protocol.messages import (
+    AcknowledgmentPayload,
+    AckStatus,
+    DeliveryStatus,
+    Excepted,
+    RecordDeliveryResult,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +25,10 @@ if TYPE_CHECKING:
 
     from penstock.ports import Fate
     from penstock.protocol.messages import BatchMetadata
+
+
+REJECTED = "INT_LINK_010"
+"""The code of records that were refused with their batch as a whole."""
 
 
 class Fates:
@@ -64,6 +76,8 @@ def answer_for(
         refused,
         duration_ms,
         add_up([delivered, *others]),
+        _excepted(metadata.destination, exceptions),
+        metadata.sequence_number,
     )
     results = tuple(
         RecordDeliveryResult(
@@ -75,6 +89,21 @@ def answer_for(
         for sequence, fate in exceptions
     )
     return Answer(payload, results, tuple(_between(metadata.range, [sequence for sequence, _ in exceptions])))
+
+
+def rejected(answer: Answer, reason: str) -> Answer:
+    """Return the answer for a batch that was refused as a whole."""
+    return replace(answer, payload=msgspec.structs.replace(answer.payload, status=AckStatus.REJECTED, reason=reason))
+
+
+def _excepted(destination: str, exceptions: Sequence[tuple[int, Fate]]) -> tuple[Excepted, ...]:
+    by_fate: dict[tuple[Outcome, str], list[int]] = {}
+    for sequence, fate in exceptions:
+        by_fate.setdefault((fate.outcome, fate.reason), []).append(sequence)
+    return tuple(
+        Excepted(destination, outcome, Stage.DELIVERY, reason, tuple(sequences))
+        for (outcome, reason), sequences in by_fate.items()
+    )
 
 
 def _keyed(reasons: Counter[tuple[Outcome, str]]) -> Iterator[tuple[tuple[Outcome, Stage, str], int]]:

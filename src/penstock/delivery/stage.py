@@ -1,4 +1,7 @@
-"""Module Gamma at work: gather what has arrived → write → dead-letter → commit rows and mark → answer."""
+"""Module Gamma at work: gather what has arrived → write → dead-letter → commit rows and mark → answer.
+
+When Beta begins again, Gamma forgets what it has not committed, and asks the destination for its marks anew.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,40 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from penstock.delivery.fates import Fates, answer_for
-from penstock.errors import RemoteViolation
+from penstock.delivery.fates import REJECTED, Fates, answer_for, rejected
+from penstock.errors import BatchRefused, RemoteViolation, Unavailable
 from penstock.model.batch import sequences_of
-from penstock.model.outcome import DeadLetter, Outcome, Stage
+from penstock.model.outcome import DeadLetter, Outcome, RecordError, Stage
 from penstock.model.position import Mark, Range
-from penstock.observing.facts import AtCommitPoint, CommitPoint, Moment, RowsCommitted
-from penstock.ports import Fate
+from penstock.observing.facts import (
+    AtCommitPoint,
+    CommitPoint,
+    DestinationAway,
+    LatencyStage,
+    Moment,
+    RowsCommitted,
+    Timed,
+    WentBack,
+)
+from penstock.ports import Fate, OriginalsGone, SenderIsNew, Taken
+from penstock.protocol.backoff import delay_s
+from penstock.protocol.messages import Module
 from penstock.threads import to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from penstock.delivery.fates import Answer
-    from penstock.model.outcome import RecordError
     from penstock.ports import Arrived, Inbound, Original, RunContext, Sink
 
     Originals = Callable[[str, Sequence[int]], Sequence[Original]]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BATCHES_AT_ONCE = 128
 """Batches taken before it is asked again whether a commit is due: a group exceeds its limit by no more than these."""
@@ -91,25 +107,52 @@ class Delivery:
             settings.seconds("COMMIT_INTERVAL_MS"),
             settings.seconds("COMMIT_IDLE_MS"),
         )
+        self._first_delay_s = settings.seconds("BETA_GAMMA_RETRY_DELAY_MS")
+        self._multiplier = settings["BETA_GAMMA_BACKOFF_MULTIPLIER"]
+        self._fraction = context.chance.fraction
+        self.patient = False
+        """Whether a destination that is away is waited for, as long as it takes; else it fails the run."""
+        self._forget()
+
+    async def run(self) -> None:
+        """Work until Beta closes and everything is committed and answered. A failure leaves nothing half committed."""
+        while not await self._settled_all():
+            self._forget()
+
+    async def _settled_all(self) -> bool:
+        """Work to the end; False where Beta began again meanwhile, or has to."""
+        await self._patiently(self._recall)
+        try:
+            await self._work_all()
+        except SenderIsNew as lost:
+            self._observer.saw(WentBack(self._source, Module.GAMMA, str(lost)))
+            return False
+        except OriginalsGone as lost:
+            self._observer.saw(WentBack(self._source, Module.GAMMA, str(lost)))
+            self._incoming.begin()
+            return False
+        self._incoming.close()
+        return True
+
+    def _forget(self) -> None:
         self._groups: dict[str, _Group] = {}
         self._marks: dict[tuple[str, str], Mark] = {}
         self._fates: dict[tuple[str, str], Fates] = {}
         self._expected: dict[tuple[str, str], int] = {}
 
-    async def run(self) -> None:
-        """Work until Beta closes and everything is committed and answered. A failure leaves nothing half committed."""
-        await to_its_end(self._recall)
-        while (arrived := await self._gather()) is not None:
-            for batch in arrived:
+    async def _work_all(self) -> None:
+        taken = Taken()
+        while not taken.closed:
+            taken = await self._gather()
+            for batch in taken.batches:
                 self._admit(batch)
-            for destination in self._due(idle=not arrived):
+            for destination in self._due(at_once=taken.closed or taken.hurry or not taken.batches):
                 await self._commit(destination)
-        for destination in list(self._groups):
-            await self._commit(destination)
-        self._incoming.close()
 
     def _recall(self) -> None:
         """Recall what the destinations have already settled: read again, it is trimmed and counted as it was."""
+        self._marks.clear()
+        self._fates.clear()
         for destination, sink in self._sinks.items():
             for (source, partition), mark in sink.marks().items():
                 if source == self._source:
@@ -117,21 +160,21 @@ class Delivery:
                     self._marks[destination, partition] = mark
                     self._fates[destination, partition] = Fates(known)
 
-    async def _gather(self) -> Sequence[Arrived] | None:
-        """Wait for batches; nothing where none came before a commit is due, None where no more will come."""
+    async def _gather(self) -> Taken:
+        """Wait for batches; nothing where none came before a commit is due."""
         due_s = min((group.since_s for group in self._groups.values()), default=None)
         wait_s = None
         if due_s is not None:
             wait_s = min(self._limits.idle_s, max(0.0, due_s + self._limits.interval_s - self._clock.now_s()))
         try:
             async with asyncio.timeout(wait_s):
-                return await self._incoming.take(BATCHES_AT_ONCE) or None
+                return await self._incoming.take(BATCHES_AT_ONCE)
         except TimeoutError:
-            return ()
+            return Taken()
 
-    def _due(self, *, idle: bool) -> list[str]:
+    def _due(self, *, at_once: bool) -> list[str]:
         now_s = self._clock.now_s()
-        return [name for name, group in self._groups.items() if idle or self._limits.reached(group, now_s)]
+        return [name for name, group in self._groups.items() if at_once or self._limits.reached(group, now_s)]
 
     def _admit(self, batch: Arrived) -> None:
         """Put a batch into its group. Its range must follow the destination's last, or a mark could pass a hole."""
@@ -150,15 +193,49 @@ class Delivery:
     async def _commit(self, destination: str) -> None:
         group = self._groups.pop(destination)
         began_s = self._clock.now_s()
-        answers = await to_its_end(self._write_and_commit, destination, group.batches, began_s)
+        answers = await self._patiently(self._write_and_commit, destination, group.batches, began_s)
         self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.BEFORE, destination)
         for answer in answers:
             self._incoming.confirm(answer.payload.batch_id, answer.exceptions, answer.delivered)
         self._incoming.answer([answer.payload for answer in answers])
         self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.AFTER, destination)
+        seconds = self._clock.now_s() - group.since_s
+        self._observer.saw(Timed(self._source, LatencyStage.DELIVERY, seconds, group.rows))
+
+    async def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do `work` in a thread; where a destination is away and we are patient, again and again until it is back.
+
+        After a failed commit only the marks can tell whether it happened, so they are asked for before each new try.
+        """
+        attempt = 0
+        while True:
+            try:
+                if attempt:
+                    await to_its_end(self._recall)
+                return await to_its_end(work, *args, **kwargs)
+            except Unavailable as error:
+                if not self.patient:
+                    raise
+                attempt += 1
+                wait_s = delay_s(
+                    attempt, base_s=self._first_delay_s, multiplier=self._multiplier, jitter=self._fraction()
+                )
+                self._observer.saw(DestinationAway(self._source, error.message, wait_s))
+                await asyncio.sleep(wait_s)
 
     def _write_and_commit(self, destination: str, batches: Sequence[Arrived], began_s: float) -> list[Answer]:
-        """Dead letters first, then rows and mark in one transaction: a mark never passes an undurable dead letter."""
+        """Dead letters first, then rows and mark in one transaction: a mark never passes an undurable dead letter.
+
+        Batches that the destination refuses as a whole are found by writing each by itself.
+        """
+        try:
+            return self._transact(destination, batches, began_s)
+        except BatchRefused as error:
+            if len(batches) == 1:
+                return self._reject(destination, batches[0], error, began_s)
+        return [answer for batch in batches for answer in self._write_and_commit(destination, [batch], began_s)]
+
+    def _transact(self, destination: str, batches: Sequence[Arrived], began_s: float) -> list[Answer]:
         sink = self._sinks[destination]
         exceptions: dict[str, dict[int, Fate]] = {}
         marks: dict[str, Mark] = {}
@@ -178,6 +255,19 @@ class Delivery:
         answers = [self._answer(batch, fates[batch.metadata.partition], began_s) for batch in batches]
         self._observer.saw(RowsCommitted(destination, sum(answer.payload.records_accepted for answer in answers)))
         return answers
+
+    def _reject(self, destination: str, batch: Arrived, error: BatchRefused, began_s: float) -> list[Answer]:
+        """Account for a batch that cannot be written: its records are dead letters before the mark passes them."""
+        known: dict[int, Fate] = {}
+        refused = sequences_of(self._trimmed(destination, batch, known))
+        partition = batch.metadata.partition
+        errors = dict.fromkeys(refused, RecordError(REJECTED, "", error.message))
+        self._book.dead_letter(list(self._letters(destination, partition, errors)))
+        mark = self._mark(destination, batch)
+        self._sinks[destination].commit([mark])
+        self._book.confirm(destination, [mark])
+        fates = Fates(known | dict.fromkeys(refused, Fate(Outcome.DEAD_LETTERED, REJECTED)))
+        return [rejected(self._answer(batch, fates, began_s), error.message)]
 
     def _write(self, destination: str, partition: str, batches: Sequence[Arrived], fates: dict[int, Fate]) -> None:
         """Write what lies above the mark; note in `fates` every record that is not simply delivered."""

@@ -29,6 +29,7 @@ THREADS = 1
 
 _POSITION = "_position"
 _INSTANT = DataType(Kind.TIMESTAMPTZ)
+_NOWHERE = pa.array([], pa.int64())
 _UNREADABLE = (duckdb.DataError, duckdb.InvalidInputException)
 """What the engine raises when a record, not the query, is to blame."""
 
@@ -37,11 +38,21 @@ _UNREADABLE = (duckdb.DataError, duckdb.InvalidInputException)
 class Validated:
     """A chunk's good records in order, typed as declared and followed by the reserved columns; and its bad ones.
 
-    `letters` are in order of sequence. Together they are the chunk: no record is missing, none is in both.
+    `letters` are in order of sequence. Together they are the chunk: no record is missing, none is in both. `critical`
+    tells whether any of the good ones is CRITICAL, by the table's priority.
     """
 
     batch: pa.RecordBatch
     letters: tuple[DeadLetter, ...]
+    critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Positions of the records that do not meet some check, and of those that are CRITICAL, whether good or not."""
+
+    violating: pa.Int64Array
+    critical: pa.Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ class Validator:
         """Cast and check every record of `chunk`.
 
         `version_base` is added to a sequence to make its version, unless the chunk brings versions of its own.
-        A check that cannot be computed for a record counts as not met.
+        A check that cannot be computed for a record counts as not met, and so does its being CRITICAL.
         """
         sequences = _sequences(chunk)
         casts = self._cast_all(chunk, len(sequences))
@@ -89,12 +100,14 @@ class Validator:
             versions = pc.add(sequences, pa.scalar(version_base, pa.int64()))
         typed = self._batch([cast.value for cast in casts], sequences, versions)
         unreadable = [_letter(self._table.name, chunk, bad.sequence, bad.original, (bad.error,)) for bad in chunk.bad]
-        mask = self._is_bad(typed, casts)
+        found = self._look_through(typed)
+        mask = _is_bad(typed.num_rows, casts, found.violating)
         if mask is None:
-            return Validated(typed, tuple(unreadable))
+            return Validated(typed, tuple(unreadable), critical=len(found.critical) > 0)
         refused = self._letters(chunk, typed, casts, pc.indices_nonzero(mask).cast(pa.int64()))
         letters = sorted([*unreadable, *refused], key=lambda letter: letter.sequence)
-        return Validated(typed.filter(pc.invert(mask)), tuple(letters))
+        critical = not pc.all(mask.take(found.critical), min_count=0).as_py()
+        return Validated(typed.filter(pc.invert(mask)), tuple(letters), critical)
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -120,23 +133,26 @@ class Validator:
         operations = pa.repeat(pa.scalar(int(Op.INSERT), pa.int8()), len(sequences))
         return pa.record_batch([*declared, sequences, operations, event_time, versions], schema=self._schema)
 
-    def _is_bad(self, typed: pa.RecordBatch, casts: Sequence[_Cast]) -> pa.BooleanArray | None:
-        """Return for every record whether it is bad, None when none is."""
-        masks = [cast.refused for cast in casts if not cast.is_clean]
-        violating = self._violating(typed)
-        if len(violating):
-            masks.append(pc.is_in(pa.arange(0, typed.num_rows), violating))
-        return _any_of(masks)
-
-    def _violating(self, typed: pa.RecordBatch) -> pa.Int64Array:
-        """Return the positions of records that do not meet some check."""
-        if not self._checks or not typed.num_rows:
-            return pa.array([], pa.int64())
+    def _look_through(self, typed: pa.RecordBatch) -> _Found:
+        """Put every check to every record, and the table's priority along with them."""
+        if not typed.num_rows:
+            return _Found(_NOWHERE, _NOWHERE)
+        checks, critical = [check for check, _ in self._checks], self._table.critical
         try:
-            found = self._select(typed, [quote(_POSITION)], [f"({check.valid}) IS FALSE" for check, _ in self._checks])
+            return self._find(typed, [f"({check.valid}) IS FALSE" for check in checks], critical)
         except _UNREADABLE:
-            found = self._select(typed, [quote(_POSITION)], [_violates(check) for check, _ in self._checks])
-        return found.column(0).combine_chunks()
+            return self._find(typed, [_violates(check) for check in checks], critical and f"TRY({critical})")
+
+    def _find(self, typed: pa.RecordBatch, violations: Sequence[str], critical: str) -> _Found:
+        """Return where one of `violations` is true, and where `critical` is, in one query, or none if none is asked."""
+        if not critical:
+            found = self._select(typed, [quote(_POSITION)], violations) if violations else None
+            return _Found(_NOWHERE if found is None else found.column(0).combine_chunks(), _NOWHERE)
+        is_critical = f"({critical}) IS TRUE"
+        values = [quote(_POSITION), " OR ".join(violations) or "FALSE", is_critical]
+        found = self._select(typed, values, [*violations, is_critical])
+        positions, violating, hit = (column.combine_chunks() for column in found.columns)
+        return _Found(positions.filter(violating), positions.filter(hit))
 
     def _select(self, rows: pa.RecordBatch, values: Sequence[str], where: Sequence[str]) -> pa.Table:
         """Compute `values` over the rows for which one of `where` is true. A row's position is one of its columns."""
@@ -204,6 +220,14 @@ def _not_met(check: Check, actual: Mapping[str, str | None]) -> RecordError:
     else:
         text = cited(", ".join(f"{name} = {cited(value)}" for name, value in actual.items()))
     return RecordError(check.code, check.field, f"`{check.field}` is not as required", check.expected, text)
+
+
+def _is_bad(records: int, casts: Iterable[_Cast], violating: pa.Int64Array) -> pa.BooleanArray | None:
+    """Return for every record whether it is bad, None when none is."""
+    masks = [cast.refused for cast in casts if not cast.is_clean]
+    if len(violating):
+        masks.append(pc.is_in(pa.arange(0, records), violating))
+    return _any_of(masks)
 
 
 def _violates(check: Check) -> str:

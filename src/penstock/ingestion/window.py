@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from penstock.model.position import Range
+from penstock.ports import OriginalsGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,9 +48,13 @@ class Window:
         self.records = 0
         self.size_bytes = 0
 
+    def has_room_for(self, chunk: Chunk) -> bool:
+        """Tell whether `hold` would let `chunk` in at once."""
+        return not self._chunks or self._fits(chunk)
+
     async def hold(self, partition: str, chunk: Chunk) -> None:
         """Wait until `chunk` fits, then hold it."""
-        while self.records and not self._fits(chunk):
+        while not self.has_room_for(chunk):
             self._released.clear()
             await self._released.wait()
         with self._lock:
@@ -61,22 +66,37 @@ class Window:
     def release(self, partition: str) -> Position:
         """Let go of the oldest chunk of `partition` and return where to read on after it."""
         with self._lock:
-            held = self._chunks[partition].popleft()
+            chunks = self._chunks[partition]
+            held = chunks.popleft()
+            if not chunks:
+                del self._chunks[partition]
         self.records -= len(held.range)
         self.size_bytes -= held.size_bytes
         self._released.set()
         return held.next
 
-    def originals(self, partition: str, sequences: Sequence[int]) -> list[Original]:
-        """Return the untouched records with these sequences, all of which are held. `sequences` ascend."""
+    def clear(self) -> None:
+        """Let go of everything: it will be read again."""
         with self._lock:
-            chunks = tuple(self._chunks[partition])
+            self._chunks.clear()
+        self.records = self.size_bytes = 0
+        self._released.set()
+
+    def originals(self, partition: str, sequences: Sequence[int]) -> list[Original]:
+        """Return the untouched records with these sequences, in this order: ascending.
+
+        Raises OriginalsGone where one is not held: ingestion has gone back since whoever asks was given it.
+        """
+        with self._lock:
+            chunks = tuple(self._chunks.get(partition, ()))
         found: list[Original] = []
         for chunk in chunks:
             first, last = (bisect_left(sequences, border) for border in (chunk.range.start, chunk.range.end))
             wanted = sequences[first:last]
             if wanted:
                 found.extend(chunk.originals(wanted))
+        if len(found) < len(sequences):
+            raise OriginalsGone(f"{partition}: {len(sequences) - len(found)} records are no longer held")
         return found
 
     def _fits(self, chunk: Chunk) -> bool:

@@ -1,28 +1,28 @@
-"""Both ends in one process: messages pass by reference, in order, without loss."""
+"""Both ends in one process: frames pass by reference, in order, without loss."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from penstock.links.inbox import Inbox
 
-SentT = TypeVar("SentT")
-ReceivedT = TypeVar("ReceivedT")
+if TYPE_CHECKING:
+    from penstock.protocol.frames import Frame
 
 
-class MemoryTransport(Generic[SentT, ReceivedT]):
+class MemoryTransport:
     """One end of a pair; what is sent here is received there."""
 
-    def __init__(self, outbox: Inbox[SentT], inbox: Inbox[ReceivedT]) -> None:
+    def __init__(self, outbox: Inbox[Frame], inbox: Inbox[Frame]) -> None:
         self._outbox = outbox
         self._inbox = inbox
 
-    def send(self, message: SentT) -> None:
-        """Put a message on the way; one to an end that has been told of the close is lost, as on any network."""
-        self._outbox.put(message)
+    def send(self, frame: Frame) -> None:
+        """Put a frame on the way; one to an end that has been told of the close is lost, as on any network."""
+        self._outbox.put(frame)
 
-    async def receive(self, most: int) -> list[ReceivedT]:
-        """Wait for messages; return one to `most` of them, or none when the other end has closed."""
+    async def receive(self, most: int) -> list[Frame]:
+        """Wait for frames; return one to `most` of them, or none when the other end has closed."""
         return await self._inbox.take(most)
 
     def close(self) -> None:
@@ -30,8 +30,8 @@ class MemoryTransport(Generic[SentT, ReceivedT]):
         self._outbox.close()
 
 
-def memory_pair() -> tuple[MemoryTransport[SentT, ReceivedT], MemoryTransport[ReceivedT, SentT]]:
+def memory_pair() -> tuple[MemoryTransport, MemoryTransport]:
     """Return two connected ends."""
-    there: Inbox[SentT] = Inbox()
-    back: Inbox[ReceivedT] = Inbox()
+    there: Inbox[Frame] = Inbox()
+    back: Inbox[Frame] = Inbox()
     return MemoryTransport(there, back), MemoryTransport(back, there)

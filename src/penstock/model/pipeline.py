@@ -13,7 +13,7 @@ from typing import NoReturn
 import msgspec
 
 from penstock.model.finding import Place
-from penstock.model.quantity import Quantity
+from penstock.model.quantity import Delay, Quantity
 from penstock.model.schema import DataType, Field
 
 FORMAT = 1
@@ -108,8 +108,20 @@ class Check(msgspec.Struct, frozen=True):
     rule: str = ""
 
 
+class Freshness(msgspec.Struct, frozen=True):
+    """How late what a source table feeds may be, and for what (`subject`): the shortest delay that is asked for."""
+
+    subject: str
+    delay: Delay
+    place: Place
+
+
 class SourceTable(msgspec.Struct, frozen=True):
-    """A table to read: what the document says of it, and what every record of it must meet on arrival."""
+    """A table to read: what the document says of it, and what every record of it must meet on arrival.
+
+    `critical` is SQL for records that are handed over at once. Whether records are handed over in streaming mode
+    follows from `freshness` and the settings.
+    """
 
     name: str
     schema: str
@@ -125,6 +137,7 @@ class SourceTable(msgspec.Struct, frozen=True):
     daily_growth: int = 0
     event_time: str = ""
     critical: str = ""
+    freshness: Freshness | None = None
     policy: SchemaPolicy = SchemaPolicy.FREEZE
     checks: tuple[Check, ...] = ()
 
@@ -254,8 +267,9 @@ class RequirementKind(StrEnum):
 class Requirement(msgspec.Struct, frozen=True):
     """One line of a document that must have evidence.
 
-    `subject` says what it is about (a model, `source.column`, a metrics class); `rule` is a rule's id. `applied` is
-    False for what is carried and not yet acted upon: a run reports it as not checked.
+    `subject` says what it is about (a model, `source.column`, a metrics class); `rule` is a rule's id; `sources` names
+    the source tables whose records must be in time. `applied` is False for what is carried and not yet acted upon: a
+    run reports it as not checked.
     """
 
     id: str
@@ -266,6 +280,7 @@ class Requirement(msgspec.Struct, frozen=True):
     quantity: Quantity | None = None
     rule: str = ""
     applied: bool = True
+    sources: tuple[str, ...] = ()
 
 
 class Metric(msgspec.Struct, frozen=True):

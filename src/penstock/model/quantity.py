@@ -26,6 +26,7 @@ class NotAQuantity(ValueError):
 class Unit(StrEnum):
     """A unit of time. Months and years are calendar units; `SECONDS` gives their mean length."""
 
+    MILLISECOND = "millisecond"
     SECOND = "second"
     MINUTE = "minute"
     HOUR = "hour"
@@ -38,6 +39,7 @@ class Unit(StrEnum):
 
 SECONDS: Mapping[Unit, float] = MappingProxyType(
     {
+        Unit.MILLISECOND: 0.001,
         Unit.SECOND: 1.0,
         Unit.MINUTE: 60.0,
         Unit.HOUR: 3_600.0,
@@ -53,6 +55,7 @@ _UNIT_NAMES: Mapping[str, Unit] = MappingProxyType(
     {unit.value: unit for unit in Unit}
     | {unit.value + "s": unit for unit in Unit}
     | {
+        "ms": Unit.MILLISECOND, "msec": Unit.MILLISECOND,
         "s": Unit.SECOND, "sec": Unit.SECOND, "secs": Unit.SECOND, "min": Unit.MINUTE, "mins": Unit.MINUTE,
         "h": Unit.HOUR, "hr": Unit.HOUR, "hrs": Unit.HOUR, "d": Unit.DAY,
         "hourly": Unit.HOUR, "daily": Unit.DAY, "weekly": Unit.WEEK, "monthly": Unit.MONTH,
@@ -97,6 +100,10 @@ class Delay(msgspec.Struct, frozen=True, tag="delay"):
 
     limit: Period
     strict: bool
+
+    def allows(self, seconds: float) -> bool:
+        """Tell whether a result may be so late."""
+        return seconds < self.limit.seconds or (not self.strict and seconds == self.limit.seconds)
 
     def __str__(self) -> str:
         return f"{'<' if self.strict else '<='} {self.limit} delay"

@@ -11,10 +11,18 @@ from types import MappingProxyType
 
 from penstock.errors import UserMistake
 
+WORDS: Mapping[str, bool] = MappingProxyType(
+    dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+)
+"""What a switch takes, in upper or lower case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what it does, its unit, and the closed range that a value must lie in."""
+    """One setting: what it does, its unit, and the closed range that a value must lie in.
+
+    Its default says of which kind it is: a switch (bool), a whole number (int) or a number (float).
+    """
 
     name: str
     default: float
@@ -23,22 +31,50 @@ class Setting:
     what: str
     ours: bool = False
     """True for an addition of ours, False for one of the spec's."""
+    otherwise: str = ""
+    """What happens where no value is given, if that is not what the default says."""
+
+    @property
+    def is_switch(self) -> bool:
+        """Tell whether it is on or off, instead of a number."""
+        return isinstance(self.default, bool)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether it is a whole number."""
+        return isinstance(self.default, int) and not self.is_switch
+
+    @property
+    def takes(self) -> str:
+        """Say which values it takes: "a whole number from 1 to 1,000"."""
+        if self.is_switch:
+            return "true or false (or yes, no, on, off, 1, 0)"
+        kind = "a whole number" if self.is_whole else "a number"
+        return f"{kind} from {self.low:,} to {self.high:,}"
 
     def read(self, value: object) -> float:
-        """Return `value` as a number of this setting's kind; UserMistake with the range where it is not one."""
-        whole = isinstance(self.default, int)
-        try:
-            number: float = int(str(value)) if whole else float(str(value))
-        except ValueError:
-            number = float("nan")
-        if not self.low <= number <= self.high:
-            kind = "a whole number" if whole else "a number"
+        """Return `value` as this setting's kind of value; UserMistake with what it takes where it is not one."""
+        read = self._read(str(value).strip())
+        if read is None:
+            why = self.otherwise or f"for the default, {shown(self.default)}"
             raise UserMistake(
-                "INT_PIPELINE_005",
-                f"{self.name} = {value}: it takes {kind} from {self.low:,} to {self.high:,}",
-                remedy=f"leave it out for the default, {self.default:,}",
+                "INT_PIPELINE_005", f"{self.name} = {value}: it takes {self.takes}", remedy=f"leave it out {why}"
             )
-        return number
+        return read
+
+    def _read(self, text: str) -> float | None:
+        if self.is_switch:
+            return WORDS.get(text.lower())
+        try:
+            number: float = int(text) if self.is_whole else float(text)
+        except ValueError:
+            return None
+        return number if self.low <= number <= self.high else None
+
+
+def shown(value: float) -> str:
+    """Return a value as messages write it: true, false, or a number in groups of three digits."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:,}"
 
 
 _MIB = 1 << 20
@@ -63,12 +99,23 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
             Setting("BACKPRESSURE_LOW_WATERMARK", 0.5, 0.0, 1.0, "share of the queue at which DEACTIVATE is sent"),
             Setting("CIRCUIT_FAILURE_THRESHOLD", 5, 1, 1_000, "failures in a row that open a circuit"),
             Setting("CIRCUIT_RESET_TIMEOUT_MS", 60000, 1, 86_400_000, "wait before an open circuit lets a probe pass"),
+            Setting(
+                "STREAMING_MODE_ENABLED",
+                default=False,
+                low=False,
+                high=True,
+                what="hand records to Beta as they come, instead of in batches; not given: planning decides",
+                otherwise="to let planning decide for each source",
+            ),
             Setting("TRANSFER_WINDOW_BATCHES", 64, 1, 100_000, "batches sent and not yet RECEIVED, per hop", ours=True),
             Setting("UNSETTLED_BATCHES", 8192, 1, 1_000_000, "batches sent and not yet settled, per hop", ours=True),
             Setting("LINK_HEARTBEAT_MS", 1000, 10, 60_000, "time between two heartbeats of a link", ours=True),
             Setting("STREAMING_BATCH_RECORDS", 1000, 1, 100_000, "most records of a streamed micro-batch", ours=True),
             Setting("STREAMING_BUDGET_MS", 100, 1, 60_000, "time a micro-batch may take at the next stage", ours=True),
-            Setting("STREAMING_CREDIT_RECORDS", 100_000, 1, 10_000_000, "records Beta lets be streamed ahead", ours=True),
+            Setting(
+                "STREAMING_CREDIT_RECORDS", 100_000, 1, 10_000_000, "records Beta lets be streamed ahead", ours=True
+            ),
+            Setting("FOLLOW_POLL_MS", 10, 1, 60_000, "time between two looks at a followed file at rest", ours=True),
             Setting("BETA_QUEUE_BATCHES", 256, 1, 100_000, "batches that Beta's input queue holds", ours=True),
             Setting("GAMMA_QUEUE_BATCHES", 512, 1, 100_000, "batches that Gamma's input queue holds", ours=True),
             Setting("READ_BYTES", 8 * _MIB, 64, 1024 * _MIB, "bytes of a file read at a time", ours=True),
@@ -85,18 +132,29 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
     }
 )
 
+ORDERED: tuple[tuple[str, str], ...] = (("BACKPRESSURE_LOW_WATERMARK", "BACKPRESSURE_HIGH_WATERMARK"),)
+"""Pairs of settings of which the first is at most the second."""
+
 
 class Settings(Mapping[str, float]):
-    """Values for all of `SETTINGS`. Whole numbers are `int`."""
+    """Values for all of `SETTINGS`. Whole numbers are `int`, switches `bool`."""
 
     def __init__(self, values: Mapping[str, object] | None = None) -> None:
-        """`values` override defaults; UserMistake for an unknown name or a value out of range."""
+        """`values` override defaults; UserMistake for an unknown name, a value out of range, or two that contradict."""
         given = dict(values or {})
         unknown = sorted(given.keys() - SETTINGS.keys())
         if unknown:
             raise UserMistake("INT_PIPELINE_005", f"no setting is called {unknown[0]}", remedy="see docs/settings.md")
+        self._given = frozenset(given)
         self._values = {name: setting.default for name, setting in SETTINGS.items()}
         self._values |= {name: SETTINGS[name].read(value) for name, value in given.items()}
+        for low, high in ORDERED:
+            if self._values[low] > self._values[high]:
+                raise UserMistake(
+                    "INT_PIPELINE_005",
+                    f"{high} = {shown(self._values[high])} is below {low} = {shown(self._values[low])}",
+                    remedy="set both, in their order",
+                )
 
     def __getitem__(self, name: str) -> float:
         return self._values[name]
@@ -107,6 +165,11 @@ class Settings(Mapping[str, float]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def given(self, name: str) -> bool:
+        """Tell whether anyone said a value; where nobody did, the default holds."""
+        assert name in SETTINGS, name
+        return name in self._given
+
     def whole(self, name: str) -> int:
         """Return a setting that counts something."""
         return int(self._values[name])
@@ -114,3 +177,7 @@ class Settings(Mapping[str, float]):
     def seconds(self, name: str) -> float:
         """Return a setting in milliseconds as seconds."""
         return self._values[name] / 1000
+
+    def switch(self, name: str) -> bool:
+        """Return a setting that is on or off."""
+        return bool(self._values[name])

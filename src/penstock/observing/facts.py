@@ -67,11 +67,12 @@ class RecordsRead:
 
 @dataclass(frozen=True, slots=True)
 class BatchTransmitted:
-    """A batch left on a hop; `attempt` is 0 the first time."""
+    """A batch left on a hop, in batch or in streaming mode; `attempt` is 0 the first time."""
 
     hop: Hop
     records: int
     attempt: int
+    streaming: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class ModeChanged:
-    """A source's hand-off goes on in the other mode."""
+    """A source's hand-off goes on in the other mode. It begins in batch mode, unless this is told at once."""
 
     source: str
     streaming: bool
@@ -158,6 +159,15 @@ class WentBack:
     source: str
     module: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationAway:
+    """A destination cannot be reached; it is tried again in so many seconds."""
+
+    source: str
+    message: str
+    retry_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,7 @@ Fact: TypeAlias = (
     | Timed
     | ModeChanged
     | WentBack
+    | DestinationAway
     | LinkSilent
     | LinkFault
     | DeadLettered

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from penstock.delivery.stage import Delivery
 from penstock.ingestion.stage import Ingestion
 from penstock.links.envelope import Envelope
 from penstock.links.memory import memory_pair
-from penstock.links.receiving import ReceivingEnd
-from penstock.links.sending import SendingEnd
+from penstock.links.receiving import EndLimits, ReceivingEnd
+from penstock.links.sending import CircuitLimits, SendingEnd
 from penstock.model.batch import RESERVED_FIELDS
 from penstock.model.schema import arrow_schema
 from penstock.observing.facts import Hop
@@ -21,20 +21,14 @@ from penstock.protocol.sender import LinkLimits
 from penstock.transformation.stage import Transformation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from penstock.ingestion.stage import Start, Validates
-    from penstock.links.memory import MemoryTransport
+    from penstock.ingestion.reading import Start
+    from penstock.ingestion.stage import Validates
     from penstock.model.pipeline import SourceTable
     from penstock.model.settings import Settings
-    from penstock.ports import RunContext, Sink, Source
-    from penstock.protocol.messages import (
-        QualitySummary,
-        Reply,
-        Transfer,
-        TransformationSummary,
-        ValidationSummary,
-    )
+    from penstock.ports import RunContext, Sink, Source, Transport
+    from penstock.protocol.messages import QualitySummary, TransformationSummary, ValidationSummary
     from penstock.transformation.apply import Transformer
 
 
@@ -49,46 +43,48 @@ class Parts:
     sinks: Mapping[str, Sink]
 
 
+Connect: TypeAlias = "Callable[[Hop], tuple[Transport, Transport]]"
+
+
+def in_memory(_: Hop) -> tuple[Transport, Transport]:
+    """Connect the two ends of a hop in this process."""
+    return memory_pair()
+
+
 class Flow:
     """Runs one source table through the three stages until all that is there now is settled."""
 
-    def __init__(self, parts: Parts, context: RunContext) -> None:
-        alpha, beta_in = _hop()
-        beta_out, gamma = _hop()
-        clock, settings = context.clock, context.settings
+    def __init__(self, parts: Parts, context: RunContext, connect: Connect = in_memory) -> None:
+        """`connect` gives the two ends of a hop's transport."""
+        name, sinks, settings = parts.table.name, parts.sinks, context.settings
+        alpha, beta_in = connect(Hop.ALPHA_BETA)
+        beta_out, gamma = connect(Hop.BETA_GAMMA)
+        out = Envelope(Module.ALPHA, Module.BETA, context.clock, context.chance)
+        on = Envelope(Module.BETA, Module.GAMMA, context.clock, context.chance)
         to_beta: SendingEnd[ValidationSummary] = SendingEnd(
-            Hop.ALPHA_BETA,
-            _link_limits(Hop.ALPHA_BETA, settings),
-            alpha,
-            Envelope(Module.ALPHA, Module.BETA, clock).alpha_beta,
-            context,
+            Hop.ALPHA_BETA, name, _sending_limits(Hop.ALPHA_BETA, settings), alpha, (out, out.alpha_beta), context
         )
         to_gamma: SendingEnd[tuple[TransformationSummary, QualitySummary]] = SendingEnd(
-            Hop.BETA_GAMMA,
-            _link_limits(Hop.BETA_GAMMA, settings),
-            beta_out,
-            Envelope(Module.BETA, Module.GAMMA, clock).beta_gamma,
-            context,
+            Hop.BETA_GAMMA, name, _sending_limits(Hop.BETA_GAMMA, settings), beta_out, (on, on.beta_gamma), context
         )
         validated = arrow_schema(parts.table.fields, *RESERVED_FIELDS)
         from_alpha = ReceivingEnd(
             Hop.ALPHA_BETA,
-            _queue_limits("BETA_QUEUE_BATCHES", settings),
+            _receiving_limits(Hop.ALPHA_BETA, "BETA_QUEUE_BATCHES", settings),
             beta_in,
             lambda _: validated,
-            Envelope(Module.BETA, Module.ALPHA, clock),
+            out.back(),
             context,
         )
-        schemas = {name: transformer.schema for name, transformer in parts.transformers.items()}
+        schemas = {model: transformer.schema for model, transformer in parts.transformers.items()}
         from_beta = ReceivingEnd(
             Hop.BETA_GAMMA,
-            _queue_limits("GAMMA_QUEUE_BATCHES", settings),
+            _receiving_limits(Hop.BETA_GAMMA, "GAMMA_QUEUE_BATCHES", settings),
             gamma,
-            lambda metadata: schemas[metadata.destination],
-            Envelope(Module.GAMMA, Module.BETA, clock),
+            lambda metadata: schemas.get(metadata.destination),
+            on.back(),
             context,
         )
-        name, sinks = parts.table.name, parts.sinks
         self._ingestion = Ingestion(name, parts.source, parts.validator, tuple(sinks), to_beta, context)
         originals = self._ingestion.window.originals
         self._transformation = Transformation(name, parts.transformers, from_alpha, to_gamma, originals, context)
@@ -99,36 +95,49 @@ class Flow:
         """Read no further; settle what is under way."""
         self._ingestion.stop()
 
-    async def run(self, starts: Sequence[Start]) -> None:
-        """Run until everything is settled, or raise the error that stopped it (in an ExceptionGroup)."""
+    def switch(self, *, streaming: bool) -> None:
+        """Hand over in the other mode from the next record on."""
+        self._ingestion.switch(streaming=streaming)
+
+    async def run(self, starts: Sequence[Start], register: Callable[[str], Start] | None = None) -> None:
+        """Run until everything is settled, or raise the error that stopped it (in an ExceptionGroup).
+
+        With `register`, which numbers partitions that appear, the source is followed, and a destination that is away
+        is waited for.
+        """
+        self._delivery.patient = register is not None
         async with asyncio.TaskGroup() as tasks:
             for end in self._ends:
                 tasks.create_task(end.run())
             tasks.create_task(self._delivery.run())
             tasks.create_task(self._transformation.run())
-            tasks.create_task(self._ingestion.run(starts))
+            tasks.create_task(self._ingestion.run(starts, register))
 
 
-def _hop() -> tuple[MemoryTransport[Transfer, Reply], MemoryTransport[Reply, Transfer]]:
-    return memory_pair()
-
-
-def _link_limits(hop: Hop, settings: Settings) -> LinkLimits:
+def _sending_limits(hop: Hop, settings: Settings) -> tuple[LinkLimits, CircuitLimits]:
     prefix = hop.upper()
-    return LinkLimits(
+    limits = LinkLimits(
         ack_timeout_s=settings.seconds(f"{prefix}_ACK_TIMEOUT_MS"),
         retry_delay_s=settings.seconds(f"{prefix}_RETRY_DELAY_MS"),
         retries_max=settings.whole(f"{prefix}_MAX_RETRIES"),
         backoff_multiplier=settings[f"{prefix}_BACKOFF_MULTIPLIER"],
         window_batches=settings.whole("TRANSFER_WINDOW_BATCHES"),
-        failure_threshold=settings.whole("CIRCUIT_FAILURE_THRESHOLD"),
-        reset_timeout_s=settings.seconds("CIRCUIT_RESET_TIMEOUT_MS"),
+        unsettled_batches=settings.whole("UNSETTLED_BATCHES"),
+        heartbeat_s=settings.seconds("LINK_HEARTBEAT_MS"),
+        streaming_records=settings.whole("STREAMING_BATCH_RECORDS"),
+        streaming_budget_s=settings.seconds("STREAMING_BUDGET_MS"),
     )
+    reset_timeout_s = settings.seconds("CIRCUIT_RESET_TIMEOUT_MS")
+    return limits, CircuitLimits(settings.whole("CIRCUIT_FAILURE_THRESHOLD"), reset_timeout_s)
 
 
-def _queue_limits(capacity: str, settings: Settings) -> QueueLimits:
-    return QueueLimits(
+def _receiving_limits(hop: Hop, capacity: str, settings: Settings) -> EndLimits:
+    queue = QueueLimits(
         settings.whole(capacity),
         settings["BACKPRESSURE_HIGH_WATERMARK"],
         settings["BACKPRESSURE_LOW_WATERMARK"],
+        settings.whole("STREAMING_CREDIT_RECORDS"),
+        settings.whole("UNSETTLED_BATCHES"),
+        settings.whole(f"{hop.upper()}_MAX_RETRIES"),
     )
+    return EndLimits(queue, settings.whole("TRANSFER_WINDOW_BATCHES"), settings.seconds("LINK_HEARTBEAT_MS"))

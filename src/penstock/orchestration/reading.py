@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from penstock.connectors import open_source
 from penstock.errors import ContentChanged, UserMistake
-from penstock.ingestion.stage import Start
+from penstock.ingestion.reading import Start
 from penstock.orchestration.plan import Resolution
 from penstock.orchestration.replaying import ReplaySource
 from penstock.orchestration.sampling import SampledSource

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from penstock.ledger import Totals
 from penstock.model.pipeline import RuleKind
+from penstock.observing.facts import LatencyStage
 from penstock.orchestration.evidence import Observed, check
-from penstock.orchestration.result import HandOff, SourceAccount, Trouble, account_of
+from penstock.orchestration.result import HandOff, SourceAccount, SourceLatency, StageLatency, Trouble, account_of
 
 REPLAYED = "{} (dead letters)"
 """What the account of a source's replays is called."""
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.model.outcome import Tally
     from penstock.model.pipeline import Model, Pipeline, Rule
     from penstock.observing.figures import Figures
+    from penstock.observing.latency import Latency
     from penstock.ports import Sink
 
 
@@ -78,16 +80,37 @@ def hand_offs(figures: Figures) -> tuple[HandOff, ...]:
     )
 
 
-def judge(
+def latencies(pipeline: Pipeline, figures: Figures) -> tuple[SourceLatency, ...]:
+    """Return how long the records of each source took, as far as that was timed."""
+    asked_s = {
+        table.name: table.freshness.delay.limit.seconds for table in pipeline.sources if table.freshness is not None
+    }
+    found = []
+    for name, live in figures.sources.items():
+        timed = figures.latencies(name)
+        stages = tuple(_stage(stage, timed[stage]) for stage in LatencyStage if stage in timed)
+        if stages:
+            found.append(SourceLatency(name, live.streamed, asked_s.get(name), stages))
+    return tuple(found)
+
+
+def _stage(stage: LatencyStage, took: Latency) -> StageLatency:
+    return StageLatency(stage, took.records, took.p50_s, took.p95_s, took.p99_s, took.max_s)
+
+
+def judge(  # noqa: PLR0913 - all that a run has seen
     pipeline: Pipeline,
     ledger: Ledger,
     sinks: Mapping[str, Sink],
     references: Mapping[str, References],
     figures: Figures,
     seconds: float,
+    *,
+    following: bool = False,
 ) -> tuple[RequirementResult, ...]:
-    """Check every requirement of the documents."""
+    """Check every requirement of the documents; `following` tells whether the run read what came as it came."""
     ever = ledger.totals(pipeline.name)
+    timed = {name: figures.latencies(name) for name in figures.sources}
     observed = Observed(
         pipeline=pipeline,
         sinks=sinks,
@@ -97,6 +120,10 @@ def judge(
         refused_by_rule=_refused_by_rule(pipeline, ledger.error_counts(pipeline.name)),
         references=references,
         rows_per_s=figures.read / seconds if seconds else 0.0,
+        latencies={
+            name: found[LatencyStage.END_TO_END] for name, found in timed.items() if LatencyStage.END_TO_END in found
+        },
+        following=following,
     )
     return tuple(check(requirement, observed) for requirement in pipeline.requirements)
 

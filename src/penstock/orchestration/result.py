@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.ledger import RequirementResult, Result
 from penstock.model.outcome import Outcome, Stage
+from penstock.observing.facts import LatencyStage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,30 @@ class HandOff(msgspec.Struct, frozen=True):
     retransmitted: int
 
 
+class StageLatency(msgspec.Struct, frozen=True):
+    """What `records` records took for a part of their way: half of them up to `p50_s` seconds, and so on."""
+
+    stage: LatencyStage
+    records: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    max_s: float
+
+
+class SourceLatency(msgspec.Struct, frozen=True):
+    """How long the records of one source took in this run, by the parts of their way.
+
+    `streaming` tells whether they were handed over in streaming mode; `asked_s` is the shortest delay, in seconds,
+    that the documents ask for, None where they ask for none.
+    """
+
+    source: str
+    streaming: bool
+    asked_s: float | None
+    stages: tuple[StageLatency, ...]
+
+
 class Trouble(msgspec.Struct, frozen=True):
     """The error that stopped a run."""
 
@@ -115,6 +140,7 @@ class RunResult(msgspec.Struct, frozen=True):
     warehouse: str
     notes: tuple[str, ...] = ()
     trouble: Trouble | None = None
+    latencies: tuple[SourceLatency, ...] = ()
 
     @property
     def read(self) -> int:

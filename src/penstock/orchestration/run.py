@@ -13,7 +13,7 @@ from penstock.ledger import Ledger, RunBook, RunStatus, hold
 from penstock.model.pipeline import encode, fingerprint
 from penstock.observing.facts import Everyone, SourceOpened
 from penstock.orchestration.book import ObservedBook
-from penstock.orchestration.clock import SystemClock
+from penstock.orchestration.clock import SystemChance, SystemClock
 from penstock.orchestration.flow import Flow, Parts
 from penstock.orchestration.memory import warm_memory
 from penstock.orchestration.reading import open_readings, open_replays
@@ -99,7 +99,7 @@ class _Run:
             sinks = await to_its_end(self._open_sinks, stack)
             readings = await to_its_end(self._open_readings, stack, sinks, run_id)
             book = ObservedBook(RunBook(self._ledger, run_id, self._pipeline.name), self._observer)
-            context = RunContext(book, self._plan.settings, self._clock, self._observer)
+            context = RunContext(book, self._plan.settings, self._clock, SystemChance(), self._observer)
             with self._interruptible():
                 for reading in readings:
                     await self._read(reading, sinks, context)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from penstock.model.batch import sequences_of
 from penstock.model.position import Range
-from penstock.protocol.messages import BatchMetadata
+from penstock.protocol.messages import BatchMetadata, Priority
 from penstock.protocol.sender import Outgoing
 
 if TYPE_CHECKING:
@@ -18,18 +18,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from penstock.model.position import Position
+    from penstock.protocol.messages import BatchErrorSummary
 
 SummaryT = TypeVar("SummaryT")
 
 
 @dataclass(frozen=True, slots=True)
 class Covers:
-    """Which input records a batch accounts for, and for which destination (empty between Alpha and Beta)."""
+    """Which input records a batch accounts for, and for which destination (empty between Alpha and Beta).
+
+    `errors` tells of those that were refused before, `priority` and `flush` how the other end is to treat it.
+    """
 
     partition: str
     range: Range
     position: Position
     destination: str = ""
+    priority: Priority = Priority.NORMAL
+    flush: bool = False
+    errors: BatchErrorSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,10 @@ def slices(rows: pa.RecordBatch, covered: Range, size: int) -> Iterator[tuple[Ra
         start = end
 
 
-def outgoing(rows: pa.RecordBatch, summary: SummaryT, covers: Covers, stamp: Stamp) -> Outgoing[SummaryT]:
-    """Serialise `rows` and compute their checksum: a batch ready to be handed over."""
+def outgoing(
+    rows: pa.RecordBatch, summary: SummaryT, covers: Covers, stamp: Stamp, *, streaming: bool = False
+) -> Outgoing[SummaryT]:
+    """Serialise `rows` and compute their checksum: a batch, or streamed message, ready to be handed over."""
     payload = memoryview(rows.serialize())
     metadata = BatchMetadata(
         batch_id=stamp.batch_id,
@@ -80,5 +89,8 @@ def outgoing(rows: pa.RecordBatch, summary: SummaryT, covers: Covers, stamp: Sta
         range=covers.range,
         position=covers.position,
         destination=covers.destination,
+        priority=covers.priority,
+        flush=covers.flush,
+        errors=covers.errors,
     )
-    return Outgoing(metadata, payload, summary)
+    return Outgoing(metadata, payload, summary, streaming)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from penstock.protocol.tables import Table
 
 
 class CircuitState(StrEnum):
@@ -28,7 +25,8 @@ class CircuitEvent(StrEnum):
     COOLED_DOWN = "cooled down"
 
 
-TRANSITIONS: Mapping[tuple[CircuitState, CircuitEvent], CircuitState] = MappingProxyType(
+TRANSITIONS = Table(
+    "circuit",
     {
         (CircuitState.CLOSED, CircuitEvent.SUCCEEDED): CircuitState.CLOSED,
         (CircuitState.CLOSED, CircuitEvent.FAILED): CircuitState.CLOSED,
@@ -41,7 +39,7 @@ TRANSITIONS: Mapping[tuple[CircuitState, CircuitEvent], CircuitState] = MappingP
         (CircuitState.OPEN, CircuitEvent.FAILED): CircuitState.OPEN,
         (CircuitState.HALF_OPEN, CircuitEvent.SUCCEEDED): CircuitState.CLOSED,
         (CircuitState.HALF_OPEN, CircuitEvent.FAILED): CircuitState.OPEN,
-    }
+    },
 )
 
 
@@ -88,6 +86,6 @@ class Breaker:
             self.next_attempt_s = now_s + self._reset_timeout_s
 
     def _move(self, event: CircuitEvent) -> None:
-        self.state = TRANSITIONS[self.state, event]
+        self.state = TRANSITIONS.move(self.state, event)
         if self.state is not CircuitState.OPEN:
             self.next_attempt_s = None

@@ -42,6 +42,15 @@ class MessageType(StrEnum):
     DELIVERY_CONFIRMATION = "DELIVERY_CONFIRMATION"
     ERROR_NOTIFICATION = "ERROR_NOTIFICATION"
     CIRCUIT_STATE_CHANGE = "CIRCUIT_STATE_CHANGE"
+    HEALTH_CHECK_REQUEST = "HEALTH_CHECK_REQUEST"
+    HEALTH_CHECK_RESPONSE = "HEALTH_CHECK_RESPONSE"
+    CACHE_ACCESS_REQUEST = "CACHE_ACCESS_REQUEST"
+    CACHE_ACCESS_RESPONSE = "CACHE_ACCESS_RESPONSE"
+    CACHE_WARM_UP_REQUEST = "CACHE_WARM_UP_REQUEST"
+    JOB_CONTROL_REQUEST = "JOB_CONTROL_REQUEST"
+    JOB_STATUS_UPDATE = "JOB_STATUS_UPDATE"
+    DEPENDENCY_SIGNAL = "DEPENDENCY_SIGNAL"
+    SCHEDULE_NOTIFICATION = "SCHEDULE_NOTIFICATION"
 
 
 class AckStatus(StrEnum):
@@ -193,7 +202,7 @@ class AcknowledgmentPayload(msgspec.Struct, frozen=True):
     """The answer to a batch.
 
     Additions: once its records are PROCESSED or REJECTED, `tally` counts what became of them and `excepted` names
-    those that were not simply delivered.
+    those that were not simply delivered; `sequence_number` is that of the batch; `reason` says why it was REJECTED.
     """
 
     batch_id: str
@@ -203,6 +212,8 @@ class AcknowledgmentPayload(msgspec.Struct, frozen=True):
     processing_duration_ms: int
     tally: Tally = ()
     excepted: tuple[Excepted, ...] = ()
+    sequence_number: int = -1
+    reason: str = ""
 
 
 class StreamingHandoffMessage(msgspec.Struct, frozen=True, tag=True):
@@ -227,6 +238,8 @@ class StreamedRange(msgspec.Struct, frozen=True):
     range: Range
     tally: Tally
     excepted: tuple[Excepted, ...] = ()
+    status: AckStatus = AckStatus.PROCESSED
+    reason: str = ""
 
 
 class StreamingAcknowledgment(msgspec.Struct, frozen=True, tag=True):

@@ -1,33 +1,39 @@
-"""Module Beta at work: take what has arrived → transform → dead-letter → hand over → answer when settled."""
+"""Module Beta at work: take what has arrived → transform → dead-letter → hand over → answer when settled.
+
+When Gamma begins again, so does Beta, and tells Alpha to go back; when Alpha does, Beta forgets what it has not settled
+and begins again towards Gamma.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 
-from penstock.errors import Corruption
+from penstock.errors import BatchRefused
 from penstock.model.batch import sequences_of
-from penstock.model.identity import new_id
-from penstock.model.outcome import Count, DeadLetter, Outcome, Stage
+from penstock.model.outcome import Count, DeadLetter, Outcome, RecordError, Stage
 from penstock.model.position import Range
-from penstock.protocol.batches import Covers, Stamps, outgoing, slices
-from penstock.protocol.messages import AcknowledgmentPayload, AckStatus
+from penstock.observing.facts import LatencyStage, Timed, WentBack
+from penstock.ports import OriginalsGone, ReceiverIsNew, SenderIsNew
+from penstock.protocol.batches import Covers, Stamps, outgoing
+from penstock.protocol.messages import AcknowledgmentPayload, AckStatus, Excepted, Module, Priority
 from penstock.protocol.settlement import Settlement
 from penstock.threads import to_its_end
+from penstock.transformation.assembly import Assembled, Assembly, Decided, Part, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from penstock.model.outcome import Tally
     from penstock.ports import Arrived, Inbound, Original, Outbound, RunContext
     from penstock.protocol.messages import BatchMetadata, QualitySummary, TransformationSummary
-    from penstock.protocol.sender import Outgoing
+    from penstock.protocol.sender import Answered, Outgoing
     from penstock.protocol.settlement import Settled
     from penstock.transformation.apply import Transformed, Transformer
 
@@ -37,25 +43,42 @@ if TYPE_CHECKING:
 BATCHES_AT_ONCE = 128
 """Batches transformed in one call: enough that the call's fixed cost vanishes, few enough that the next stage can
 begin while the rest is worked on."""
+REJECTED = "INT_LINK_010"
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A part of one destination's result, within one input batch; `tally` is what Beta itself decided."""
+@dataclass(slots=True)
+class _Input:
+    """An input batch that is not settled: since when it is here, and its records that were not simply delivered."""
 
-    destination: str
-    range: Range
-    tally: Tally
-    outgoing: Outgoing[Summary] | None
+    metadata: BatchMetadata
+    since_s: float
+    excepted: list[Excepted] = field(default_factory=list)
+    refused: str = ""
+    """Why the batch as a whole cannot be worked on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What is remembered of a batch on its way to delivery: the input range it answers for."""
+    """What is remembered of a batch on its way to delivery: the input records it answers for."""
 
     partition: str
-    range: Range
-    tally: Tally
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A batch for delivery, serialised."""
+
+    outgoing: Outgoing[Summary]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Worked:
+    """What came of one call: batches that are ready, and parts that need none."""
+
+    ready: tuple[_Ready, ...] = ()
+    done: tuple[tuple[str, Part], ...] = ()
 
 
 class Transformation:
@@ -77,46 +100,128 @@ class Transformation:
         self._book = context.book
         self._originals = originals
         self._clock = context.clock
+        self._chance = context.chance
+        self._observer = context.observer
         self._batch_size = context.settings.whole("BETA_GAMMA_BATCH_SIZE")
-        self._settlement = Settlement(tuple(transformers))
-        self._batches: dict[tuple[str, Range], tuple[BatchMetadata, float]] = {}
-        self._sent: dict[str, _Sent] = {}
-        self._covered: dict[tuple[str, str], int] = {}
-        self._stamps = Stamps(new_id, lambda: datetime.fromtimestamp(context.clock.time_s(), UTC))
+        self._flush_timeout_s = context.settings.seconds("BETA_GAMMA_FLUSH_TIMEOUT_MS")
+        self._forget()
 
     async def run(self) -> None:
         """Work until Alpha closes and everything is answered."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._answer_all())
-            while arrived := await self._incoming.take(BATCHES_AT_ONCE):
-                for partition, batches in groupby(arrived, key=lambda batch: batch.metadata.partition):
-                    await self._work(partition, list(batches))
-            self._link.close()
+        while not await self._settled_all():
+            self._forget()
+
+    async def _settled_all(self) -> bool:
+        """Work to the end; False where one of the others began again meanwhile."""
+        self._link.begin()
+        lost: BaseExceptionGroup[Exception] | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._answer_all())
+                await self._work_all()
+                self._link.close()
+        except* SenderIsNew as group:
+            lost = group
+        except* (ReceiverIsNew, OriginalsGone) as group:
+            lost = group
+            self._incoming.begin()
+        if lost is not None:
+            self._observer.saw(WentBack(self._source, Module.BETA, str(_first(lost))))
+        return lost is None
+
+    def _forget(self) -> None:
+        self._settlement = Settlement(tuple(self._transformers))
+        self._inputs: dict[tuple[str, Range], _Input] = {}
+        self._sent: dict[str, _Sent] = {}
+        self._covered: dict[tuple[str, str], int] = {}
+        self._quality: dict[str, QualitySummary] = {}
+        self._assemblies: defaultdict[tuple[str, str], Assembly] = defaultdict(lambda: Assembly(self._batch_size))
+        self._stamps = Stamps(self._chance.new_id, lambda: datetime.fromtimestamp(self._clock.time_s(), UTC))
+
+    async def _work_all(self) -> None:
+        closed = False
+        while not closed:
+            try:
+                async with asyncio.timeout(self._wait_s()):
+                    taken = await self._incoming.take(BATCHES_AT_ONCE)
+            except TimeoutError:
+                await self._flush(self._overdue())
+                continue
+            closed = taken.closed
+            for partition, batches in groupby(taken.batches, key=lambda batch: batch.metadata.partition):
+                await self._work(partition, list(batches))
+            if taken.hurry or closed:
+                await self._flush(list(self._assemblies))
+            if taken.hurry:
+                self._link.hurry()
+
+    def _wait_s(self) -> float | None:
+        """Return how long rows may still wait for more of them, None where none wait."""
+        since_s = min((assembly.since_s for assembly in self._assemblies.values() if assembly.kept), default=None)
+        return None if since_s is None else max(0.0, since_s + self._flush_timeout_s - self._clock.now_s())
+
+    def _overdue(self) -> list[tuple[str, str]]:
+        since_s = self._clock.now_s() - self._flush_timeout_s
+        return [key for key, assembly in self._assemblies.items() if assembly.kept and assembly.since_s <= since_s]
 
     async def _work(self, partition: str, batches: Sequence[Arrived]) -> None:
         now_s = self._clock.now_s()
         for batch in batches:
-            range_ = batch.metadata.range
-            self._batches[partition, range_] = (batch.metadata, now_s)
-            self._release(self._settlement.open(partition, range_, batch.metadata.record_count))
-        for piece in await to_its_end(self._transform, partition, batches):
-            if piece.outgoing is None:
-                self._release(self._settlement.answer(partition, piece.destination, piece.range, piece.tally))
-            else:
-                batch_id = piece.outgoing.metadata.batch_id
-                self._sent[batch_id] = _Sent(partition, piece.range, piece.tally)
-                await self._link.send(piece.outgoing)
+            metadata = batch.metadata
+            self._inputs[partition, metadata.range] = _Input(metadata, now_s)
+            self._release(self._settlement.open(partition, metadata.range, metadata.record_count))
+        worked = await to_its_end(self._transform, partition, batches)
+        seconds = self._clock.now_s() - now_s
+        records = sum(batch.metadata.record_count for batch in batches)
+        self._observer.saw(Timed(self._source, LatencyStage.TRANSFORMATION, seconds, records))
+        await self._pass_on(partition, worked)
 
-    def _transform(self, partition: str, batches: Sequence[Arrived]) -> list[_Piece]:
+    async def _flush(self, keys: Sequence[tuple[str, str]]) -> None:
+        for destination, partition in keys:
+            assembly = self._assemblies[destination, partition]
+            if assembly.kept:
+                ready = await to_its_end(list, self._rest(destination, partition, assembly))
+                await self._pass_on(partition, _Worked(tuple(ready)))
+
+    async def _pass_on(self, partition: str, worked: _Worked) -> None:
+        for destination, part in worked.done:
+            self._release(self._settlement.answer(partition, destination, part.range, part.tally))
+        for ready in worked.ready:
+            self._sent[ready.outgoing.metadata.batch_id] = _Sent(partition, ready.parts)
+            await self._link.send(ready.outgoing)
+
+    def _transform(self, partition: str, batches: Sequence[Arrived]) -> _Worked:
+        """Transform batches in one call; where that is refused, each by itself, to find the one that is to blame."""
+        try:
+            return self._transform_together(partition, batches)
+        except BatchRefused as error:
+            if len(batches) == 1:
+                return self._refuse(partition, batches[0], error)
+        parts = [self._transform(partition, [batch]) for batch in batches]
+        return _Worked(
+            tuple(each for part in parts for each in part.ready),
+            tuple(each for part in parts for each in part.done),
+        )
+
+    def _transform_together(self, partition: str, batches: Sequence[Arrived]) -> _Worked:
         rows = pa.Table.from_batches([batch.records for batch in batches])
         results = {name: transformer.transform(rows) for name, transformer in self._transformers.items()}
-        letters = [letter for name, result in results.items() for letter in self._letters(partition, name, result)]
+        letters = [
+            letter for name, result in results.items() for letter in self._letters(partition, name, result.errors)
+        ]
         if letters:
             self._book.dead_letter(letters)
-        return [piece for name, result in results.items() for piece in self._cut(name, result, batches)]
+        inputs = [batch.metadata for batch in batches]
+        found = [each for name, result in results.items() for each in self._assemble(partition, name, result, inputs)]
+        return _Worked(
+            tuple(each for each in found if isinstance(each, _Ready)),
+            tuple(each for each in found if not isinstance(each, _Ready)),
+        )
 
-    def _letters(self, partition: str, destination: str, result: Transformed) -> Iterator[DeadLetter]:
-        sequences = sorted(result.errors)
+    def _letters(
+        self, partition: str, destination: str, errors: Mapping[int, tuple[RecordError, ...]]
+    ) -> Iterator[DeadLetter]:
+        sequences = sorted(errors)
         for sequence, original in zip(sequences, self._find(partition, sequences), strict=True):
             yield DeadLetter(
                 self._source,
@@ -124,7 +229,7 @@ class Transformation:
                 sequence,
                 Stage.TRANSFORMATION,
                 destination,
-                result.errors[sequence],
+                errors[sequence],
                 original.content,
                 original.line,
             )
@@ -132,63 +237,119 @@ class Transformation:
     def _find(self, partition: str, sequences: Sequence[int]) -> Sequence[Original]:
         return self._originals(partition, sequences) if sequences else ()
 
-    def _cut(self, destination: str, result: Transformed, batches: Sequence[Arrived]) -> Iterator[_Piece]:
-        """Cut a destination's result at the input batches' borders, and to the size of an output batch."""
-        rows = _one_batch(result.rows)
-        sequences = sequences_of(rows)
-        decided = _decided(result)
-        offset = 0
-        for batch in batches:
-            end = bisect_left(sequences, batch.metadata.range.end, lo=offset)
-            for range_, part in slices(rows.slice(offset, end - offset), batch.metadata.range, self._batch_size):
-                tally = _tally(destination, decided, range_)
-                out = self._outgoing(destination, result, batch.metadata, range_, part) if part.num_rows else None
-                yield _Piece(destination, range_, tally, out)
-            offset = end
+    def _assemble(
+        self, partition: str, destination: str, result: Transformed, inputs: Sequence[BatchMetadata]
+    ) -> Iterator[_Ready | tuple[str, Part]]:
+        """Put one destination's result into batches, and note what befell its records here."""
+        decided = _decided(destination, result)
+        for metadata in inputs:
+            self._inputs[partition, metadata.range].excepted += [
+                Excepted(destination, outcome, Stage.TRANSFORMATION, reason, sequences)
+                for outcome, reason, sequences in decided.named(metadata.range)
+            ]
+        self._quality[destination] = result.quality.summary()
+        assembly = self._assemblies[destination, partition]
+        for each in assembly.add(_one_batch(result.rows), inputs, decided, self._clock.now_s()):
+            if isinstance(each, Part):
+                yield destination, each
+            else:
+                yield self._ready(destination, partition, each)
+        if any(metadata.urgent for metadata in inputs):
+            critical = any(metadata.priority is Priority.CRITICAL for metadata in inputs)
+            priority = Priority.CRITICAL if critical else Priority.NORMAL
+            yield from self._rest(destination, partition, assembly, priority)
 
-    def _outgoing(
-        self, destination: str, result: Transformed, metadata: BatchMetadata, range_: Range, rows: pa.RecordBatch
-    ) -> Outgoing[Summary]:
-        key = metadata.partition, destination
-        covered = Range(self._covered.get(key, range_.start), range_.end)  # takes in what left nothing before it
-        self._covered[key] = range_.end
-        summary = self._transformers[destination].summary(rows.num_rows), result.quality.summary()
-        covers = Covers(metadata.partition, covered, metadata.position, destination)
-        return outgoing(rows, summary, covers, self._stamps())
+    def _rest(
+        self, destination: str, partition: str, assembly: Assembly, priority: Priority = Priority.NORMAL
+    ) -> Iterator[_Ready]:
+        """Put what waits into a batch that nothing will linger on."""
+        for each in assembly.flush():
+            yield self._ready(destination, partition, each, priority, flush=True)
+
+    def _ready(
+        self,
+        destination: str,
+        partition: str,
+        assembled: Assembled,
+        priority: Priority = Priority.NORMAL,
+        *,
+        flush: bool = False,
+    ) -> _Ready:
+        key = partition, destination
+        last = assembled.parts[-1].range.end
+        covered = Range(self._covered.get(key, assembled.parts[0].range.start), last)  # with what left nothing before
+        self._covered[key] = last
+        covers = Covers(partition, covered, assembled.position, destination, priority, flush)
+        summary = self._transformers[destination].summary(assembled.rows.num_rows), self._quality[destination]
+        return _Ready(outgoing(assembled.rows, summary, covers, self._stamps()), assembled.parts)
+
+    def _refuse(self, partition: str, batch: Arrived, error: BatchRefused) -> _Worked:
+        """Send the records of a batch that cannot be worked on to the dead letters; it is answered REJECTED."""
+        sequences = tuple(sequences_of(batch.records))
+        refused = (RecordError(REJECTED, "", error.message),)
+        self._book.dead_letter(list(self._letters(partition, "", dict.fromkeys(sequences, refused))))
+        range_ = batch.metadata.range
+        entry = self._inputs[partition, range_]
+        entry.refused = error.message
+        entry.excepted = [Excepted("", Outcome.DEAD_LETTERED, Stage.TRANSFORMATION, REJECTED, sequences)]
+        counts = {
+            name: Count(name, Outcome.DEAD_LETTERED, Stage.TRANSFORMATION, REJECTED, len(sequences))
+            for name in self._transformers
+        }
+        return _Worked(done=tuple((name, Part(range_, range_, 0, (count,))) for name, count in counts.items()))
 
     async def _answer_all(self) -> None:
-        while answers := await self._link.answers.take():
+        while answers := await self._link.answered():
             for answer in answers:
-                if answer.payload.status is AckStatus.REJECTED:
-                    what = f"{self._source}/{answer.metadata.partition}: batch {answer.metadata.range}"
-                    raise Corruption("INT_LINK_002", f"{what} was rejected by delivery")
-                sent = self._sent.pop(answer.metadata.batch_id)
-                self._release(
-                    self._settlement.answer(
-                        sent.partition,
-                        answer.metadata.destination,
-                        sent.range,
-                        [*sent.tally, *answer.payload.tally],
-                    )
-                )
+                self._take(answer)
         self._incoming.close()
 
-    def _release(self, settled: Iterable[Settled]) -> None:
-        """Answer PROCESSED for what is settled: delivered, filtered or dead-lettered, durably."""
-        self._incoming.answer([self._processed(released) for released in settled])
+    def _take(self, answer: Answered) -> None:
+        """Divide what became of a batch among the input batches that its records came from."""
+        sent = self._sent.pop(answer.metadata.batch_id)
+        destination, excepted = answer.metadata.destination, answer.payload.excepted
+        for part in sent.parts:
+            self._note(sent.partition, part, excepted)
+            tally = split(part, destination, excepted)
+            self._release(self._settlement.answer(sent.partition, destination, part.range, tally))
 
-    def _processed(self, settled: Settled) -> AcknowledgmentPayload:
-        metadata, since_s = self._batches.pop((settled.partition, settled.range))
+    def _note(self, partition: str, part: Part, excepted: Sequence[Excepted]) -> None:
+        if not excepted:
+            return
+        entry = self._inputs[partition, part.of]
+        for each in excepted:
+            within = tuple(sequence for sequence in each.sequences if sequence in part.range)
+            if within:
+                entry.excepted.append(msgspec.structs.replace(each, sequences=within))
+
+    def _release(self, settled: Iterable[Settled]) -> None:
+        """Answer for what is settled: delivered, filtered or dead-lettered, durably."""
+        payloads = [self._payload(released) for released in settled]
+        if payloads:
+            self._incoming.answer(payloads)
+
+    def _payload(self, settled: Settled) -> AcknowledgmentPayload:
+        entry = self._inputs.pop((settled.partition, settled.range))
+        metadata = entry.metadata
         rejected = sum(count.records for count in settled.tally if count.outcome is Outcome.DEAD_LETTERED)
-        duration_ms = int((self._clock.now_s() - since_s) * 1000)
         return AcknowledgmentPayload(
             metadata.batch_id,
-            AckStatus.PROCESSED,
+            AckStatus.REJECTED if entry.refused else AckStatus.PROCESSED,
             max(0, metadata.record_count - rejected),
             rejected,
-            duration_ms,
+            int((self._clock.now_s() - entry.since_s) * 1000),
             settled.tally,
+            tuple(entry.excepted),
+            metadata.sequence_number,
+            entry.refused,
         )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _one_batch(rows: pa.Table) -> pa.RecordBatch:
@@ -196,18 +357,10 @@ def _one_batch(rows: pa.Table) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=rows.schema)
 
 
-def _decided(result: Transformed) -> list[tuple[Outcome, str, Sequence[int]]]:
-    """List what the transformation itself decided: outcome, reason, and the ascending sequences it befell."""
+def _decided(destination: str, result: Transformed) -> Decided:
+    """List what the transformation itself decided."""
     by_code: dict[str, list[int]] = {}
     for sequence in sorted(result.errors):
         by_code.setdefault(result.errors[sequence][0].code, []).append(sequence)
     filtered = [(Outcome.FILTERED, reason, view) for reason, view in result.filtered.items()]
-    return [*filtered, *((Outcome.DEAD_LETTERED, code, found) for code, found in by_code.items())]
-
-
-def _tally(destination: str, decided: Iterable[tuple[Outcome, str, Sequence[int]]], range_: Range) -> Tally:
-    return tuple(
-        Count(destination, outcome, Stage.TRANSFORMATION, reason, records)
-        for outcome, reason, sequences in decided
-        if (records := bisect_left(sequences, range_.end) - bisect_left(sequences, range_.start))
-    )
+    return Decided(destination, [*filtered, *((Outcome.DEAD_LETTERED, code, found) for code, found in by_code.items())])
