@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from penstock.errors import KINDS
 from penstock.model.position import Position, Range
 from penstock.model.settings import SETTINGS
-from penstock.observing import facts, figures
+from penstock.observing import facts, figures, latency
 from penstock.protocol import breaker, messages, receiver, sender
 from penstock.protocol.messages import AckStatus
-from penstock.protocol.receiver import Acknowledge, Drop, Hold, Queue, QueueLimits, Receiver, Signal
+from penstock.protocol.receiver import Acknowledge, Drop, Halt, Hold, Queue, QueueLimits, Receiver, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +57,8 @@ Written from the table in `penstock.model.settings` by `scripts/write_docs.py`; 
 
 A value is taken from the first of these that has one: `--set NAME=VALUE` on the command line (or `settings=` in
 Python), the environment, `[settings]` in `penstock.toml` beside the document, `settings:` in the document, the
-default. A value outside its range is refused (`INT_PIPELINE_005`). Settings marked * are additions to the
+default. A value outside its range is refused (`INT_PIPELINE_005`), and so is a high watermark below the low one. What
+is `true` or `false` may be said as yes, no, on, off, 1 or 0 as well. Settings marked * are additions to the
 specification.
 
 | setting | default | from | to | what it is |
@@ -86,11 +87,16 @@ def errors_page() -> str:
 def settings_page() -> str:
     """Return docs/settings.md."""
     rows = [
-        f"| `{setting.name}`{'*' if setting.ours else ''} | {setting.default} | {setting.low} | {setting.high} "
-        f"| {setting.what} |"
+        f"| `{setting.name}`{'*' if setting.ours else ''} | {_written(setting.default)} | {_written(setting.low)} "
+        f"| {_written(setting.high)} | {setting.what} |"
         for setting in SETTINGS.values()
     ]
     return SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def _written(value: float) -> str:
+    """Return a value as it may be written in a document."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # --- the messages -------------------------------------------------------------------------------------------------
@@ -171,12 +177,12 @@ def _star(owner: str, name: str) -> str:
 
 def sender_section() -> str:
     """Return the states of a batch at the sending end."""
-    return _states(sender.TRANSITIONS)
+    return _states(sender.TRANSITIONS.rows)
 
 
 def circuit_section() -> str:
     """Return the states of a hop's circuit."""
-    return _states(breaker.TRANSITIONS)
+    return _states(breaker.TRANSITIONS.rows)
 
 
 def _states(transitions: Mapping[tuple[StateT, EventT], StateT]) -> str:
@@ -238,8 +244,12 @@ def _several(*steps: Callable[[Receiver], object]) -> Callable[[Receiver], objec
 
 
 def _answers(number: int) -> Callable[[Receiver], tuple[ReceiverEvent, ...]]:
-    payload = messages.AcknowledgmentPayload(str(number), AckStatus.PROCESSED, 5, 0, 0)
-    return lambda end: end.answered(payload)
+    payload = messages.AcknowledgmentPayload(str(number), AckStatus.PROCESSED, 5, 0, 0, sequence_number=number)
+    return lambda end: end.answered(payload, 0.0)
+
+
+def _fail_content(number: int) -> Callable[[Receiver], object]:
+    return _several(*[_arrives(number, records=None)] * QUEUE.content_failures_max)
 
 
 def _arrive(*numbers: int) -> Callable[[Receiver], object]:
@@ -252,20 +262,23 @@ SITUATIONS: tuple[Situation, ...] = (
     Situation("the one that two early ones waited for", _arrives(0), _arrive(1, 2)),
     Situation("a frame whose SHA-256 differs", _arrives(0, digest="wrong")),
     Situation("one with another number of records, or that does not decode", _arrives(0, records=None)),
+    Situation("the same, more often than may be chance", _arrives(0, records=None), _fail_content(0)),
     Situation("a repeat, before the batch is settled", _arrives(0), _arrive(0)),
     Situation("a repeat, after it is settled", _arrives(0), _several(_arrives(0), _answers(0))),
     Situation("a batch that finds the queue full", _arrives(10), _arrive(*range(10))),
     Situation("an early one that finds one place left", _arrives(10), _arrive(*range(1, 10))),
     Situation("the next one that finds one place left", _arrives(0), _arrive(*range(1, 10))),
     Situation("a batch that fills the queue to the high watermark", _arrives(7), _arrive(*range(7))),
-    Situation("the stage takes batches, down to the low watermark", lambda end: end.taken(3, 0.0), _arrive(*range(8))),
+    Situation(
+        "the stage takes batches, down to the low watermark", lambda end: end.taken(3, 0, 0.0), _arrive(*range(8))
+    ),
     Situation("the stage says that a batch is settled", _answers(0), _arrive(0)),
 )
 
 
 def receiver_section() -> str:
     """Return what a receiver does in each situation, and what that means. Its queue here takes 10 batches."""
-    kinds: tuple[type, ...] = (Hold, Queue, Acknowledge, Drop, Signal)
+    kinds: tuple[type, ...] = (Hold, Queue, Acknowledge, Drop, Halt, Signal)
     return "\n".join(
         [
             "| what happens | what the receiver does |",
@@ -276,8 +289,8 @@ def receiver_section() -> str:
             "|---|---|",
             *(f"| {kind.__name__} | {kind.__doc__} |" for kind in kinds),
             "",
-            f"It remembers the answers to the last {receiver.REMEMBERED_BATCHES:,} batches. The longest delay that it",
-            f"recommends is {receiver.DELAY_MS_MAX:,} ms.",
+            "It keeps answers until the sender has confirmed them.",
+            f"The longest delay that it recommends is {receiver.DELAY_MS_MAX:,} ms.",
         ]
     )
 
@@ -301,6 +314,8 @@ def _told(events: Sequence[ReceiverEvent]) -> Iterator[str]:
                 yield f"Signal `{event.signal_type}`"
             case Hold():
                 yield "Hold"
+            case Halt():
+                yield "Halt"
             case Queue():
                 if event.metadata.sequence_number == queued[0]:
                     yield f"Queue batch {queued[0]}" + (f" to {queued[-1]}" if queued[1:] else "")
@@ -316,7 +331,7 @@ def facts_section() -> str:
 
 def figures_section() -> str:
     """Return a table of the figures that are kept of a run."""
-    kinds = (figures.Figures, figures.SourceFigures, figures.HopFigures)
+    kinds = (figures.Figures, figures.SourceFigures, figures.HopFigures, latency.Latency)
     return "\n".join(["| | figures | |", "|---|---|---|", *map(_class_row, kinds)])
 
 

@@ -39,6 +39,12 @@ def test_settings_and_connections_are_read(tmp_path: Path) -> None:
     }
 
 
+def test_a_switch_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "[settings]\nSTREAMING_MODE_ENABLED = true\n")
+    settings = settle({}, {}, read_configuration(tmp_path), {"STREAMING_MODE_ENABLED": False})
+    assert settings.switch("STREAMING_MODE_ENABLED")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -46,6 +52,7 @@ def test_settings_and_connections_are_read(tmp_path: Path) -> None:
         b"\xff\xfe",
         "[setting]\nX = 1",
         f"[settings]\n{NAME} = 'ten'",
+        "[settings]\nSTREAMING_MODE_ENABLED = 'yes'",
         "[connections.shop]\npaht = 'data'",
         "[connections]\nshop = 'data'",
         "[settings]\nX = 1\nX = 2",
@@ -83,6 +90,24 @@ def test_the_place_nearest_to_the_command_wins(nearest: int) -> None:
 def test_where_no_place_says_anything_defaults_hold() -> None:
     settings = settle({}, {}, Configuration(), {})
     assert dict(settings) == {name: setting.default for name, setting in SETTINGS.items()}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_value_is_given_wherever_it_stands_and_otherwise_not(place: str) -> None:
+    said = {NAME: "1000"}
+    settings = settle(
+        said if place == "argument" else {},
+        said if place == "environment" else {},
+        Configuration(said if place == "configuration" else {}),
+        said if place == "document" else {},
+    )
+    assert settings.given(NAME)
+    assert not settle({}, {}, Configuration(), {}).given(NAME)
+
+
+def test_values_that_contradict_each_other_are_refused_although_each_is_in_its_range() -> None:
+    with pytest.raises(UserMistake, match="is below BACKPRESSURE_LOW_WATERMARK"):
+        settle({"BACKPRESSURE_LOW_WATERMARK": "0.7"}, {}, Configuration({"BACKPRESSURE_HIGH_WATERMARK": 0.6}), {})
 
 
 def test_the_environment_may_hold_what_is_no_setting() -> None:

@@ -26,7 +26,7 @@ class _Connection(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    settings: dict[str, int | float] = {}
+    settings: dict[str, bool | int | float] = {}
     connections: dict[str, _Connection] = {}
 
 
@@ -50,7 +50,7 @@ def read_configuration(folder: Path) -> Configuration:
     try:
         found = msgspec.convert(tomllib.loads(content.decode()), _File)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        remedy = "it takes [settings] with numbers and [connections.NAME] with kind, path and options"
+        remedy = "it takes [settings] with numbers, true or false, and [connections.NAME] with kind, path and options"
         raise UserMistake("INT_PIPELINE_005", f"{path}: {error}", remedy=remedy) from error
     connections = {
         name: Connection(name, connection.kind, connection.path, connection.options)

@@ -18,6 +18,7 @@ from penstock.errors import UserMistake
 from penstock.ledger import DeadLetterFilter, Ledger, hold
 from penstock.model.finding import Level
 from penstock.model.pipeline import Connection, Warehouse
+from penstock.model.settings import Settings
 from penstock.observing.facts import Nobody
 from penstock.observing.figures import Figures
 from penstock.orchestration.plan import Plan, Resolution
@@ -26,15 +27,15 @@ from penstock.orchestration.run import run
 from penstock.planning import describe, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
     from penstock.documents import Documents
     from penstock.model.finding import Finding
     from penstock.model.pipeline import Pipeline
-    from penstock.model.settings import Settings
     from penstock.observing.facts import Observer
+    from penstock.orchestration.control import Control
     from penstock.orchestration.result import RunResult
 
 
@@ -47,6 +48,8 @@ class Project:
     findings: tuple[Finding, ...]
     pipeline: Pipeline | None
     settings: Settings
+    reread: Callable[[], Settings] = Settings
+    """Reads the settings anew."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -55,7 +58,7 @@ class Project:
 
     def describe(self) -> str:
         """Return the plan for people. Raises UserMistake where there is none."""
-        return describe(self.require_pipeline(), self.findings)
+        return describe(self.require_pipeline(), self.findings, self.settings)
 
     def require_pipeline(self) -> Pipeline:
         """Return the pipeline. Raises UserMistake, with the first finding, where documents have errors."""
@@ -69,18 +72,23 @@ class Project:
         self,
         *,
         sample: int | None = None,
+        follow: bool = False,
         resolution: Resolution = Resolution.REFUSE,
         observer: Observer | None = None,
         figures: Figures | None = None,
+        control: Control | None = None,
     ) -> RunResult:
         """Run what there is to read now. With `sample`, the first so many records of each source, touching nothing.
 
+        With `follow`, sources are followed as they grow until `control` (or an interrupt) stops the run; `control` also
+        switches between batch and streaming mode while it goes on.
         `observer` is told of facts as they happen; `figures` are kept up to date. Raises PenstockError where the run
         cannot begin; what stops it later is in the result.
         """
         listener, live = observer or Nobody(), figures or Figures()
         if sample is None:
-            return asyncio.run(run(self._plan(resolution), listener, live))
+            planned = replace(self._plan(resolution), follow=follow, reread=self.reread)
+            return asyncio.run(run(planned, listener, live, control))
         with tempfile.TemporaryDirectory(prefix="penstock-sample-") as home:
             return asyncio.run(run(self._sample(Path(home), sample), listener, live))
 
@@ -143,5 +151,8 @@ def load(*paths: Path | str, settings: Mapping[str, object] | None = None) -> Pr
     documents = load_documents([Path(path) for path in paths])
     configuration = read_configuration(documents.root)
     planned = plan(documents, overrides=configuration.connections)
-    merged = settle(settings or {}, os.environ, configuration, planned.settings)
-    return Project(documents.root, documents, planned.findings, planned.pipeline, merged)
+
+    def settled() -> Settings:
+        return settle(settings or {}, os.environ, read_configuration(documents.root), planned.settings)
+
+    return Project(documents.root, documents, planned.findings, planned.pipeline, settled(), settled)

@@ -20,11 +20,22 @@ from penstock.observing.facts import (
     BatchTransmitted,
     DeadLettered,
     Hop,
+    LatencyStage,
+    ModeChanged,
     RecordsRead,
     SourceOpened,
+    Timed,
 )
 from penstock.observing.figures import Figures
-from penstock.orchestration.result import HandOff, RunResult, Status, Trouble, account_of
+from penstock.orchestration.result import (
+    HandOff,
+    RunResult,
+    SourceLatency,
+    StageLatency,
+    Status,
+    Trouble,
+    account_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -62,6 +73,29 @@ COMPLETED = RunResult(
     ),
     warehouse="/home/ada/shop/warehouse.duckdb",
     notes=("lookup customer: 3 of 500 records could not be read and match nothing",),
+    latencies=(
+        SourceLatency(
+            "orders",
+            streaming=False,
+            asked_s=60.0,
+            stages=(
+                StageLatency(LatencyStage.VALIDATION, 12_000, 0.004, 0.0065, 0.0091, 0.0118),
+                StageLatency(LatencyStage.END_TO_END, 12_000, 0.212, 0.633, 1.234, 1.402),
+            ),
+        ),
+        SourceLatency(
+            "clicks",
+            streaming=True,
+            asked_s=None,
+            stages=(StageLatency(LatencyStage.END_TO_END, 5, 0.0002, 0.0004, 0.0004, 0.0004),),
+        ),
+        SourceLatency(
+            "nobody asks",
+            streaming=False,
+            asked_s=None,
+            stages=(StageLatency(LatencyStage.END_TO_END, 5, 0.2, 0.2, 0.2, 0.2),),
+        ),
+    ),
 )
 STOPPED = RunResult(
     pipeline="shop",
@@ -154,6 +188,14 @@ def test_a_terminal_shows_what_was_read_what_is_in_flight_and_how_long_it_will_t
     shown = Terminal(is_terminal=True).watch(figures())
     for words in ("1,500 rows", "rows/s", "1 hand-offs in flight", "2 dead letters", "s left"):
         assert words in shown
+
+
+def test_in_streaming_mode_a_terminal_shows_how_long_records_take() -> None:
+    seen = figures()
+    seen.saw(Timed("orders", LatencyStage.END_TO_END, 0.25, 1_000))
+    assert "end to end" not in Terminal(is_terminal=True).watch(seen)
+    seen.saw(ModeChanged("orders", streaming=True))
+    assert "p99 250 ms end to end" in Terminal(is_terminal=True).watch(seen)
 
 
 @pytest.mark.parametrize("seen", [Figures(), figures()])

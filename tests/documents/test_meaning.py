@@ -210,13 +210,17 @@ def test_a_count_is_written_as_people_write_it(loaded: Loaded, written: str) -> 
 def test_connections_options_and_settings(loaded: Loaded) -> None:
     text = """
 connections: {shop: {path: data, options: {a: 1, b: true, c: x}}, lake: {kind: duckdb, path: out.duckdb}}
-settings: {ALPHA_BETA_BATCH_SIZE: 10, BACKPRESSURE_HIGH_WATERMARK: 0.9}
+settings: {ALPHA_BETA_BATCH_SIZE: 10, BACKPRESSURE_HIGH_WATERMARK: 0.9, STREAMING_MODE_ENABLED: true}
 """
     document = only(loaded(text, "x.yaml"), SchemaToStream)
     assert document.connections["shop"].kind is ConnectionKind.FILES
     assert document.connections["shop"].options == {"a": "1", "b": "true", "c": "x"}
     assert document.connections["lake"].kind is ConnectionKind.DUCKDB
-    assert document.settings == {"ALPHA_BETA_BATCH_SIZE": 10, "BACKPRESSURE_HIGH_WATERMARK": 0.9}
+    assert document.settings == {
+        "ALPHA_BETA_BATCH_SIZE": 10,
+        "BACKPRESSURE_HIGH_WATERMARK": 0.9,
+        "STREAMING_MODE_ENABLED": True,
+    }
 
 
 def test_a_reference_may_name_the_schema(loaded: Loaded) -> None:

@@ -62,6 +62,7 @@ def test_rates(text: str, expected: Rate) -> None:
         ("the last hour", period("1", Unit.HOUR)),
         ("1.5 h", period("1.5", Unit.HOUR)),
         ("2 quarters", period("2", Unit.QUARTER)),
+        ("250 ms", period("250", Unit.MILLISECOND)),
     ],
 )
 def test_periods(text: str, expected: Period) -> None:
@@ -74,6 +75,7 @@ def test_periods(text: str, expected: Period) -> None:
         ("< 1 minute delay", Delay(period("1", Unit.MINUTE), strict=True)),
         ("<= 5 seconds", Delay(period("5", Unit.SECOND), strict=False)),
         ("≤ 5 s behind", Delay(period("5", Unit.SECOND), strict=False)),
+        ("< 250 milliseconds delay", Delay(period("250", Unit.MILLISECOND), strict=True)),
         ("within 2 hours", Delay(period("2", Unit.HOUR), strict=False)),
         ("under a day", None),
         ("at most 1 day latency", Delay(period("1", Unit.DAY), strict=False)),
@@ -153,6 +155,20 @@ def test_lengths_of_time_in_seconds() -> None:
     assert period("1.5", Unit.MINUTE).seconds == 90.0
     assert period("4", Unit.QUARTER).seconds == period("12", Unit.MONTH).seconds == period("1", Unit.YEAR).seconds
     assert parse_rate("120 rows/minute").per_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "allowed"),
+    [
+        ("< 1 minute", 59.9, True),
+        ("< 1 minute", 60.0, False),
+        ("<= 1 minute", 60.0, True),
+        ("<= 1 minute", 60.1, False),
+        ("< 250 ms", 0.2, True),
+    ],
+)
+def test_a_delay_tells_what_it_allows(text: str, seconds: float, *, allowed: bool) -> None:
+    assert parse_delay(text).allows(seconds) is allowed
 
 
 numbers = st.decimals(0, 10**12, places=3).map(

@@ -33,7 +33,7 @@ from penstock.model.pipeline import (
 from penstock.model.position import Range
 from penstock.model.quantity import parse_rate
 from penstock.model.schema import Field, parse_type
-from penstock.model.settings import SETTINGS, Settings
+from penstock.model.settings import ORDERED, SETTINGS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,13 +113,65 @@ def test_settings_have_the_specs_defaults() -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_takes_its_borders_and_its_default_and_nothing_beyond(name: str) -> None:
     setting = SETTINGS[name]
+    apart = {low: SETTINGS[low].low for low, high in ORDERED if high == name}
+    apart |= {high: SETTINGS[high].high for low, high in ORDERED if low == name}
     for value in (setting.low, setting.high, setting.default):
-        assert Settings({name: str(value)})[name] == value
+        assert Settings({**apart, name: str(value)})[name] == value
     wrong: tuple[object, ...] = (setting.low - 1, setting.high + 1, "nan", "many", None, "")
     for refused in wrong:
         with pytest.raises(UserMistake, match=name) as caught:
-            Settings({name: refused})
+            Settings({**apart, name: refused})
         assert caught.value.kind.code == "INT_PIPELINE_005"
+        assert f"{name} = {refused}: it takes {setting.takes}" in caught.value.message
+
+
+def test_defaults_and_borders_are_of_one_kind_and_in_order() -> None:
+    for setting in SETTINGS.values():
+        assert type(setting.low) is type(setting.high) is type(setting.default)
+        assert setting.low <= setting.default <= setting.high
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [
+        *((word, True) for word in (True, 1, "true", "True", "TRUE", "yes", "on", "1", " true ")),
+        *((word, False) for word in (False, 0, "false", "No", "off", "0")),
+    ],
+)
+def test_a_switch_is_said_in_the_usual_words(value: object, *, on: bool) -> None:
+    settings = Settings({"STREAMING_MODE_ENABLED": value})
+    assert settings.switch("STREAMING_MODE_ENABLED") is on
+    assert settings["STREAMING_MODE_ENABLED"] is on
+
+
+@pytest.mark.parametrize("value", ["maybe", "", "2", 1.0, None, "truefalse"])
+def test_another_word_for_a_switch_is_refused_with_those_that_it_takes(value: object) -> None:
+    with pytest.raises(UserMistake) as caught:
+        Settings({"STREAMING_MODE_ENABLED": value})
+    assert caught.value.message.endswith(": it takes true or false (or yes, no, on, off, 1, 0)")
+    assert caught.value.remedy == "leave it out to let planning decide for each source"
+
+
+def test_settings_know_what_was_given_even_where_it_is_the_default() -> None:
+    settings = Settings({"STREAMING_MODE_ENABLED": "false"})
+    assert settings == Settings()
+    assert settings.given("STREAMING_MODE_ENABLED")
+    assert not settings.given("READ_BYTES")
+    assert not Settings().given("STREAMING_MODE_ENABLED")
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [
+        ({"BACKPRESSURE_HIGH_WATERMARK": 0.4}, "HIGH_WATERMARK = 0.4 is below BACKPRESSURE_LOW_WATERMARK = 0.5"),
+        ({"BACKPRESSURE_LOW_WATERMARK": 0.9}, "HIGH_WATERMARK = 0.8 is below BACKPRESSURE_LOW_WATERMARK = 0.9"),
+    ],
+)
+def test_a_high_watermark_below_the_low_one_is_refused(given_: dict[str, float], words: str) -> None:
+    with pytest.raises(UserMistake) as caught:
+        Settings(given_)
+    assert (caught.value.kind.code, caught.value.message) == ("INT_PIPELINE_005", f"BACKPRESSURE_{words}")
+    assert Settings({"BACKPRESSURE_HIGH_WATERMARK": 0.5})["BACKPRESSURE_LOW_WATERMARK"] == 0.5
 
 
 @pytest.mark.parametrize("value", [1.5, "1.5", "1e3", True])

@@ -23,7 +23,8 @@ from penstock.model.pipeline import (
     RuleSeverity,
     Warehouse,
 )
-from penstock.model.quantity import Amount, Quantity, Share, parse_rate
+from penstock.model.quantity import Amount, Quantity, Share, parse_latency, parse_rate
+from penstock.observing.latency import Latency
 from penstock.orchestration.evidence import Observed, check
 from penstock.ports import Evidence
 
@@ -66,7 +67,7 @@ def observed(violations: int = 0, rows: int = 100, **more: Any) -> Observed:  # 
     return replace(base, **more)
 
 
-def judged(
+def judged(  # noqa: PLR0913 - what a requirement is made of
     kind: RequirementKind,
     seen: Observed,
     *,
@@ -74,8 +75,9 @@ def judged(
     quantity: Quantity | None = None,
     rule: str = "",
     applied: bool = True,
+    sources: tuple[str, ...] = (),
 ) -> tuple[Result, str]:
-    requirement = Requirement("q1", kind, "the text", PLACE, subject, quantity, rule, applied)
+    requirement = Requirement("q1", kind, "the text", PLACE, subject, quantity, rule, applied, sources)
     found = check(requirement, seen)
     assert (found.requirement, found.text, found.place) == ("q1", "the text", "doc.md:12:5")
     return found.result, found.evidence
@@ -166,3 +168,67 @@ def test_what_is_not_applied_is_not_checked_and_says_so(kind: RequirementKind) -
 )
 def test_what_nothing_measures_yet_never_passes(kind: RequirementKind) -> None:
     assert judged(kind, observed())[0] is Result.NOT_CHECKED
+
+
+# --- latency ------------------------------------------------------------------------------------------------------
+
+ORDERS = Latency(12_000, 0.02, 0.3, 0.5, 2.0)
+RETURNS = Latency(99, 0.02, 0.3, 0.9, 2.0)
+TOOK = "orders: p50 20.0 ms, p99 500 ms, longest 2.00 s from reading to settled, 12,000 records"
+
+
+def judged_for(limit: str, seen: Observed, *sources: str) -> tuple[Result, str]:
+    return judged(RequirementKind.LATENCY, seen, quantity=parse_latency(limit), sources=sources)
+
+
+@pytest.mark.parametrize(
+    ("limit", "result"),
+    [("< 501 ms", Result.PASS), ("< 500 ms", Result.FAIL), ("<= 500 ms", Result.PASS), ("< 0.4 s", Result.FAIL)],
+)
+def test_a_delay_is_judged_by_the_99th_percentile_from_reading_to_settled(limit: str, result: Result) -> None:
+    seen = observed(latencies={"orders": ORDERS}, following=True)
+    assert judged_for(limit, seen, "orders") == (result, TOOK)
+
+
+def test_the_slowest_of_several_sources_decides() -> None:
+    slow = Latency(500, 0.02, 0.3, 61.0, 62.0)
+    seen = observed(latencies={"orders": ORDERS, "items": slow, "other": Latency(500, 99.0, 99.0, 99.0, 99.0)})
+    result, words = judged_for("< 1 minute", replace(seen, following=True), "orders", "items")
+    assert (result, words.partition(":")[0]) == (Result.FAIL, "items")
+
+
+def test_a_few_records_say_nothing_about_a_delay() -> None:
+    few = observed(latencies={"returns": RETURNS}, following=True)
+    result, words = judged_for("< 1 minute", few, "returns")
+    assert (result, words.partition(":")[0]) == (Result.NOT_CHECKED, "too few records to judge by")
+    both = observed(latencies={"orders": ORDERS, "returns": RETURNS}, following=True)
+    assert judged_for("< 1 minute", both, "orders", "returns") == (
+        Result.PASS,
+        f"{TOOK}; too few records of returns",
+    )
+
+
+def test_what_was_read_at_rest_is_measured_and_not_judged() -> None:
+    seen = observed(latencies={"orders": ORDERS})
+    for limit in ("< 1 minute", "< 1 ms"):
+        assert judged_for(limit, seen, "orders") == (
+            Result.NOT_CHECKED,
+            f"read at rest, so nobody can tell how old it was: {TOOK}",
+        )
+
+
+def test_where_nothing_was_read_there_is_no_delay_to_judge() -> None:
+    seen = observed(latencies={"returns": RETURNS}, following=True)
+    assert judged_for("< 1 minute", seen, "orders") == (Result.NOT_CHECKED, "nothing was read")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("by 06:00 UTC", "runs are not started by the clock yet, so no time of day is watched"),
+        ("< 1 minute", "no source that is read is what it is about"),
+    ],
+)
+def test_a_latency_that_is_not_applied_says_why(limit: str, words: str) -> None:
+    found = judged(RequirementKind.LATENCY, observed(), quantity=parse_latency(limit), applied=False)
+    assert found == (Result.NOT_CHECKED, words)

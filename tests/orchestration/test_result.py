@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,9 +11,17 @@ from hypothesis import strategies as st
 
 from penstock.errors import UserMistake
 from penstock.ledger import RequirementResult, Result
+from penstock.model.finding import Place
 from penstock.model.outcome import Count, Outcome, Stage
-from penstock.orchestration.reporting import trouble_of
-from penstock.orchestration.result import ExitCode, RunResult, Status, account_of
+from penstock.model.pipeline import Connection, Freshness, Pipeline, SourceTable, Warehouse
+from penstock.model.quantity import parse_delay
+from penstock.observing.facts import LatencyStage, ModeChanged, SourceOpened, Timed
+from penstock.observing.figures import Figures
+from penstock.orchestration.reporting import latencies, trouble_of
+from penstock.orchestration.result import ExitCode, RunResult, SourceLatency, StageLatency, Status, account_of
+
+if TYPE_CHECKING:
+    from penstock.observing.facts import Fact
 
 DELIVERED = Outcome.DELIVERED, Stage.DELIVERY, ""
 TALLY = (
@@ -89,8 +99,45 @@ def test_the_pace_is_records_read_by_wall_time() -> None:
     assert result(seconds=0.0).rows_per_s == 0.0
 
 
+def test_latency_is_reported_by_source_and_stage_beside_the_delay_that_is_asked_for() -> None:
+    place = Place("doc.md", 3, 1)
+    fresh = Freshness("live", parse_delay("< 250 ms"), place)
+    tables = (
+        SourceTable("orders", "", "", Connection("here"), (), place, freshness=fresh),
+        SourceTable("items", "", "", Connection("here"), (), place),
+        SourceTable("idle", "", "", Connection("here"), (), place, freshness=fresh),
+    )
+    figures = Figures()
+    for table in tables:
+        figures.saw(SourceOpened(table.name, {}))
+    facts: tuple[Fact, ...] = (
+        ModeChanged("orders", streaming=True),
+        ModeChanged("orders", streaming=False),
+        Timed("orders", LatencyStage.END_TO_END, 0.5, 7),
+        Timed("orders", LatencyStage.VALIDATION, 0.25, 7),
+        Timed("items", LatencyStage.DELIVERY, 2.0, 3),
+    )
+    for fact in facts:
+        figures.saw(fact)
+    pipeline = Pipeline("shop", tables, (), Warehouse("duckdb", Connection("wh", "duckdb")))
+    assert latencies(pipeline, figures) == (
+        SourceLatency(
+            "orders",
+            streaming=True,
+            asked_s=0.25,
+            stages=(
+                StageLatency(LatencyStage.VALIDATION, 7, 0.25, 0.25, 0.25, 0.25),
+                StageLatency(LatencyStage.END_TO_END, 7, 0.5, 0.5, 0.5, 0.5),
+            ),
+        ),
+        SourceLatency("items", False, None, (StageLatency(LatencyStage.DELIVERY, 3, 2.0, 2.0, 2.0, 2.0),)),
+    )
+
+
 def test_a_result_is_the_same_after_writing_and_reading() -> None:
-    found = result(Status.FAILED, Result.FAIL)
+    stage = StageLatency(LatencyStage.END_TO_END, 7, 0.5, 0.5, 0.5, 0.5)
+    timed = (SourceLatency("orders", streaming=True, asked_s=None, stages=(stage,)),)
+    found = msgspec.structs.replace(result(Status.FAILED, Result.FAIL), latencies=timed)
     assert msgspec.json.decode(msgspec.json.encode(found), type=RunResult) == found
 
 

@@ -64,6 +64,7 @@ def test_a_plan_says_what_happens_to_a_record_in_every_case(shop: Callable[..., 
         "fails with more dead letters than 1%",
         "masked: partial",
         "one of new, paid, test",
+        "handed over in batches: no delay is asked for",
     ):
         assert sentence in text
 

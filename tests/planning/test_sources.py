@@ -91,4 +91,4 @@ destination_requirements:
         )
     )
     asked = [(each.place.line, each.code) for each in found.findings if each.level is Level.OPEN_QUESTION]
-    assert asked == [(5, "PLAN_115"), (6, "PLAN_116"), (11, "PLAN_117")]
+    assert asked == [(6, "PLAN_116"), (11, "PLAN_117")]

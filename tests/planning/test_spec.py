@@ -32,7 +32,7 @@ def test_every_open_question_stands_at_its_line_and_column() -> None:
         (59, 3, "PLAN_120"),  # metrics
         (64, 20, "PLAN_121"),  # store_id
         (64, 32, "PLAN_121"),  # product_category
-        (77, 3, "PLAN_113"),  # latency
+        (77, 3, "PLAN_113"),  # a time of day
         (81, 3, "PLAN_114"),  # refresh
         (87, 7, "PLAN_123"),  # customers
         (88, 7, "PLAN_123"),  # products
@@ -87,7 +87,7 @@ def test_every_line_that_wants_something_is_a_requirement() -> None:
         (RequirementKind.RATE, True, "100 rows/second"),
         (RequirementKind.RETENTION, False, "3 years"),
         (RequirementKind.LATENCY, False, "available by 06:00 UTC"),
-        (RequirementKind.LATENCY, False, "< 1 minute delay"),
+        (RequirementKind.LATENCY, True, "< 1 minute delay"),
         (RequirementKind.FREQUENCY, False, "every 1 day"),
         (RequirementKind.FREQUENCY, False, "continuous"),
         (RequirementKind.RATE, False, "100 requests/minute"),

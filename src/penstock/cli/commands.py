@@ -88,10 +88,13 @@ def plan(options: argparse.Namespace) -> ExitCode:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    """Run what there is to read now."""
+    """Run what there is to read now, or what comes until it is stopped."""
     project = _project(options)
     return _watched(
-        options, lambda figures: project.run(sample=options.sample, resolution=_resolution(options), figures=figures)
+        options,
+        lambda figures: project.run(
+            sample=options.sample, follow=options.follow, resolution=_resolution(options), figures=figures
+        ),
     )
 
 
@@ -202,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "check", check, "print every finding in the documents", _paths, _format)
     _command(commands, "plan", plan, "show what the documents mean", _paths, _format)
-    _command(commands, "run", run, "run what there is to read now", _paths, _format, _running, _sample)
+    _command(commands, "run", run, "run what there is to read now", _paths, _format, _running, _reading)
     _command(commands, "schema", schema, "print a JSON Schema of the documents, for editors")
     letters = commands.add_parser("dead-letters", help="look at records that left the pipeline, replay or discard them")
     actions = letters.add_subparsers(required=True, metavar="ACTION")
@@ -248,8 +251,10 @@ def _running(parser: argparse.ArgumentParser) -> None:
     way.add_argument("--accept", action="store_true", help="go on from the ledger's position, whatever changed")
 
 
-def _sample(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _reading(parser: argparse.ArgumentParser) -> None:
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("--follow", action="store_true", help="go on with what comes, until stopped by Ctrl-C")
+    how_much.add_argument(
         "--sample", metavar="N", type=_positive, help="the first N records of each source; touch nothing"
     )
 

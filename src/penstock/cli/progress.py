@@ -12,6 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from penstock.observing.facts import LatencyStage
+from penstock.observing.latency import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,9 +67,16 @@ def _words(figures: Figures, seconds: float) -> str:
         f"{figures.read / seconds:,.0f} rows/s" if seconds else "",
         f"{in_flight:,} hand-offs in flight",
         f"{figures.dead_letters.total():,} dead letters",
+        _latency(figures),
         _time_left(figures, seconds),
     ]
     return " · ".join(word for word in words if word)
+
+
+def _latency(figures: Figures) -> str:
+    """Return what the records of sources in streaming mode took so far, from being read to being settled."""
+    found = figures.streaming_latency(LatencyStage.END_TO_END)
+    return f"p99 {shown(found.p99_s)} end to end" if found else ""
 
 
 def _share(figures: Figures) -> float | None:

@@ -13,6 +13,7 @@ from penstock.cli.plain import plain
 from penstock.errors import KINDS
 from penstock.ledger import Result
 from penstock.model.outcome import Stage
+from penstock.observing.latency import shown
 from penstock.orchestration.result import Status
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from penstock.ledger import RequirementResult
-    from penstock.orchestration.result import Left, RunResult, SourceAccount
+    from penstock.orchestration.result import Left, RunResult, SourceAccount, SourceLatency
 
 _RESULTS = {
     Result.PASS: Text("pass", "green"),
@@ -40,6 +41,9 @@ def run_report(result: RunResult) -> RenderableType:
     if result.account:
         parts += [Text(), _accounts("Accounted for in this run", result.account), *_reasons(result.account)]
         parts += [Text(), _hops(result.account), _hand_offs(result)]
+    timed = [source for source in result.latencies if source.streaming or source.asked_s is not None]
+    if timed:
+        parts += [Text(), _latencies(timed)]
     if result.all_time != result.account:
         parts += [Text(), _accounts("Since the beginning", result.all_time)]
     if result.requirements:
@@ -132,6 +136,26 @@ def _hand_offs(result: RunResult) -> Text:
             f"{hop.retransmitted:,} sent again"
         )
     return Text("\n".join(lines))
+
+
+def _latencies(sources: Iterable[SourceLatency]) -> Table:
+    """Say how long each part of the way took, and what that is of the delay that is asked for."""
+    table = Table(title="Latency", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table.add_column("source", overflow="fold")
+    table.add_column("stage", no_wrap=True)
+    for name in ("records", "p50", "p95", "p99", "longest", "p99 of what is asked for"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for source in sources:
+        for number, stage in enumerate(source.stages):
+            times = (stage.p50_s, stage.p95_s, stage.p99_s, stage.max_s)
+            table.add_row(
+                plain("" if number else source.source),
+                stage.stage.value,
+                f"{stage.records:,}",
+                *(shown(seconds) for seconds in times),
+                f"{stage.p99_s / source.asked_s:.1%} of {shown(source.asked_s)}" if source.asked_s else "",
+            )
+    return table
 
 
 def _line(place: str) -> str:

@@ -194,7 +194,7 @@ class TextFormat(Part):
 
 
 class Priority(Part):
-    """Which records go first."""
+    """Which records are handed over at once, instead of waiting for a full batch."""
 
     critical: Text = Field(description="SQL predicate: records for which it is true are CRITICAL")
 
@@ -213,7 +213,7 @@ class SourceModel(Part):
     daily_growth: Count | None = Field(default=None, description="how many rows are added in a day, about")
     format: TextFormat = Field(default_factory=TextFormat, description="how text files of the table are written")
     event_time: Name = Field(default="", description="the column that says when the event happened")
-    priority: Priority | None = Field(default=None, description="which records go first")
+    priority: Priority | None = Field(default=None, description="which records are handed over at once")
     schema_policy: Annotated[SchemaPolicy, OneOf(SchemaPolicy)] = Field(
         default=SchemaPolicy.FREEZE, description="what happens when the source's columns are not these"
     )

@@ -44,7 +44,7 @@ from penstock.model.quantity import (
     parse_rate,
 )
 from penstock.model.schema import DataType, Kind, UnknownType, parse_type
-from penstock.model.settings import SETTINGS
+from penstock.model.settings import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -310,12 +310,23 @@ def _setting(name: str, value: object) -> float:
         raise Refused(
             codes.NOT_A_SETTING, f"no setting is called `{name}`", remedy=f"did you mean `{near}`?" if near else ""
         )
-    if isinstance(value, dict | list | bool | None) or len(str(value)) > QUANTITY_CHARACTERS_MAX:
-        raise Refused(codes.WRONG_SHAPE, f"takes a number, not {shown(value)}", remedy="see docs/settings.md")
+    setting = SETTINGS[name]
+    refused = dict | list | None if setting.is_switch else dict | list | bool | None
+    if isinstance(value, refused) or len(str(value)) > QUANTITY_CHARACTERS_MAX:
+        wanted = "true or false" if setting.is_switch else "a number"
+        raise Refused(codes.WRONG_SHAPE, f"takes {wanted}, not {shown(value)}", remedy="see docs/settings.md")
     try:
-        return SETTINGS[name].read(value)
+        return setting.read(value)
     except UserMistake as mistake:
         raise Refused(codes.OUT_OF_RANGE, mistake.message, remedy=mistake.remedy) from None
+
+
+def _setting_schema(setting: Setting) -> dict[str, object]:
+    about = {"default": setting.default, "description": setting.what}
+    if setting.is_switch:
+        return {"type": "boolean", **about}
+    kind = "integer" if setting.is_whole else "number"
+    return {"type": kind, "minimum": setting.low, "maximum": setting.high, **about}
 
 
 SettingsValue: TypeAlias = Annotated[
@@ -324,16 +335,7 @@ SettingsValue: TypeAlias = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "properties": {
-                name: {
-                    "type": "integer" if isinstance(setting.default, int) else "number",
-                    "minimum": setting.low,
-                    "maximum": setting.high,
-                    "default": setting.default,
-                    "description": setting.what,
-                }
-                for name, setting in SETTINGS.items()
-            },
+            "properties": {name: _setting_schema(setting) for name, setting in SETTINGS.items()},
             "additionalProperties": False,
         }
     ),

@@ -249,7 +249,7 @@ class SendingEnd(Generic[SummaryT]):
                     self._say(self._wrap(event))
                     self._arm(self._clock.now_s() + self._limits.ack_timeout_s)
                     records = event.outgoing.metadata.record_count
-                    self._observer.saw(BatchTransmitted(self._hop, records, event.attempt))
+                    self._observer.saw(BatchTransmitted(self._hop, records, event.attempt, event.outgoing.streaming))
                 case Arrival():
                     self._timed(LatencyStage.HAND_OFF, event.seconds, event.metadata.record_count)
                 case Answered():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.ledger import STATE_FOLDER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from penstock.model.pipeline import Pipeline
@@ -31,7 +32,8 @@ class Plan:
     """A pipeline and its surroundings. `root` is the folder of the document.
 
     `home` is where state and the embedded warehouse live: `root`, or a folder that is thrown away. `sample` bounds
-    the records read of each source.
+    the records read of each source. With `follow`, sources are followed as they grow, until the run is stopped;
+    `reread` gives the settings anew when a person asks for that.
     """
 
     pipeline: Pipeline
@@ -40,6 +42,8 @@ class Plan:
     settings: Settings
     resolution: Resolution = Resolution.REFUSE
     sample: int | None = None
+    follow: bool = False
+    reread: Callable[[], Settings] | None = None
 
     @property
     def state(self) -> Path:

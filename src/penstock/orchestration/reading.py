@@ -13,7 +13,7 @@ from penstock.orchestration.replaying import ReplaySource
 from penstock.orchestration.sampling import SampledSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from penstock.ledger import Ledger
     from penstock.model.pipeline import Model, SourceTable
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One source table, opened: where each partition begins, and the models that get its records."""
+    """One source table, opened: where each partition begins, and the models that get its records.
+
+    `register` numbers a partition that appears later; where there is none, the source is read as it is now.
+    """
 
     table: SourceTable
     source: Source
     starts: tuple[Start, ...]
     models: tuple[Model, ...]
+    register: Callable[[str], Start] | None = None
 
 
 def open_readings(plan: Plan, ledger: Ledger, sinks: Mapping[str, Sink]) -> tuple[Reading, ...]:
@@ -40,7 +44,8 @@ def open_readings(plan: Plan, ledger: Ledger, sinks: Mapping[str, Sink]) -> tupl
         if models:
             source = open_source(table, plan.root, plan.settings)
             starts = _starts(plan, ledger, table.name, source, {model.name: sinks[model.name] for model in models})
-            readings.append(Reading(table, _sampled(source, plan.sample), starts, models))
+            register = _registering(plan, ledger, table.name) if plan.follow else None
+            readings.append(Reading(table, _sampled(source, plan.sample), starts, models, register))
     if not readings:
         raise UserMistake("INT_PIPELINE_006", f"pipeline `{plan.pipeline.name}` has no model with a source")
     return tuple(readings)
@@ -59,6 +64,15 @@ def open_replays(plan: Plan, ledger: Ledger) -> tuple[Reading, ...]:
         position = ledger.positions(name, table.name).get(replay.partition)
         readings.append(Reading(table, source, (Start(replay.partition, ordinal, position),), wanted))
     return tuple(readings)
+
+
+def _registering(plan: Plan, ledger: Ledger, table: str) -> Callable[[str], Start]:
+    def register(partition: str) -> Start:
+        name = plan.pipeline.name
+        ordinal = ledger.partition_ordinals(name, table, [partition])[partition]
+        return Start(partition, ordinal, ledger.positions(name, table).get(partition))
+
+    return register
 
 
 def _sampled(source: Source, records: int | None) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.connectors import open_sink
@@ -14,23 +15,33 @@ from penstock.model.pipeline import encode, fingerprint
 from penstock.observing.facts import Everyone, SourceOpened
 from penstock.orchestration.book import ObservedBook
 from penstock.orchestration.clock import SystemChance, SystemClock
+from penstock.orchestration.control import Control
 from penstock.orchestration.flow import Flow, Parts
 from penstock.orchestration.memory import warm_memory
 from penstock.orchestration.reading import open_readings, open_replays
 from penstock.orchestration.recovery import check_document, judge_anew, reconcile, refuse_foreign_marks
 from penstock.orchestration.reference import ReferenceTables, skipped_notes
-from penstock.orchestration.reporting import accounts_of_all_time, accounts_of_run, hand_offs, judge, trouble_of
+from penstock.orchestration.reporting import (
+    accounts_of_all_time,
+    accounts_of_run,
+    hand_offs,
+    judge,
+    latencies,
+    trouble_of,
+)
 from penstock.orchestration.result import RunResult, Status
+from penstock.planning import streaming_of
 from penstock.ports import RunContext
 from penstock.threads import to_its_end
 from penstock.transformation.apply import Transformer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from penstock.ingestion.references import References
     from penstock.ingestion.stage import Validates
     from penstock.ledger import RequirementResult
+    from penstock.model.pipeline import SourceTable
     from penstock.observing.facts import Observer
     from penstock.observing.figures import Figures
     from penstock.orchestration.plan import Plan
@@ -40,15 +51,24 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def run(plan: Plan, observer: Observer, figures: Figures, *, replay: bool = False) -> RunResult:
+async def run(
+    plan: Plan, observer: Observer, figures: Figures, control: Control | None = None, *, replay: bool = False
+) -> RunResult:
     """Run what there is to read now and return what came of it; with `replay`, unfinished replays of dead letters only.
 
-    `figures` is kept up to date meanwhile. The first interrupt stops reading and settles what is under way, a second
-    one stops at once. An error that stops the run is part of the result; one that forbids to begin is raised.
+    A plan that follows its sources runs until it is stopped. `figures` is kept up to date meanwhile. The first
+    interrupt stops reading and settles what is under way, a second one stops at once; SIGHUP lets a run that follows
+    read its settings anew. An error that stops the run is part of the result; one that forbids to begin is raised.
     """
     with hold(plan.state, plan.pipeline.name), Ledger.open(plan.state) as ledger, warm_memory():
         check_document(ledger, plan.pipeline.name, fingerprint(plan.pipeline), plan.resolution)
-        return await _Run(plan, ledger, observer, figures, replay=replay).to_its_end()
+        steered = _Run(plan, ledger, observer, figures, replay=replay)
+        steering = control or Control()
+        steering.take_up(steered, asyncio.get_running_loop())
+        try:
+            return await steered.to_its_end()
+        finally:
+            steering.let_go()
 
 
 class _Run:
@@ -63,7 +83,9 @@ class _Run:
         self._references = ReferenceTables(plan)
         self._dangling: dict[str, References] = {}
         self._notes: list[str] = []
-        self._flow: Flow | None = None
+        self._flows: dict[str, Flow] = {}
+        self._streaming: bool | None = None
+        self._settings = plan.settings
         self._stopping = False
 
     async def to_its_end(self) -> RunResult:
@@ -74,7 +96,8 @@ class _Run:
         trouble = None
         try:
             requirements = await self._work(run_id, began_s)
-            status = Status.INTERRUPTED if self._stopping else Status.COMPLETED
+            interrupted = self._stopping and not self._plan.follow  # following ends no other way
+            status = Status.INTERRUPTED if interrupted else Status.COMPLETED
         except* PenstockError as group:
             trouble = trouble_of(_first(group))
             status = Status.FAILED
@@ -88,6 +111,7 @@ class _Run:
             account=accounts_of_run(pipeline, ledger, run_id, self._figures, replay=self._replay),
             all_time=accounts_of_all_time(pipeline, ledger),
             hand_offs=hand_offs(self._figures),
+            latencies=latencies(self._pipeline, self._figures),
             requirements=requirements,
             warehouse=str(self._plan.home / (pipeline.warehouse.connection.path or "warehouse.duckdb")),
             notes=(*self._notes, *skipped_notes(self._references.loaded)),
@@ -101,12 +125,24 @@ class _Run:
             book = ObservedBook(RunBook(self._ledger, run_id, self._pipeline.name), self._observer)
             context = RunContext(book, self._plan.settings, self._clock, SystemChance(), self._observer)
             with self._interruptible():
-                for reading in readings:
-                    await self._read(reading, sinks, context)
-            if self._stopping:
+                await self._read_all(readings, sinks, context)
+            if self._stopping and not self._plan.follow:
                 return ()
             seconds = self._clock.now_s() - began_s
-            return await to_its_end(judge, self._pipeline, self._ledger, sinks, self._dangling, self._figures, seconds)
+            judging = partial(judge, following=self._plan.follow)
+            return await to_its_end(
+                judging, self._pipeline, self._ledger, sinks, self._dangling, self._figures, seconds
+            )
+
+    async def _read_all(self, readings: Sequence[Reading], sinks: Mapping[str, Sink], context: RunContext) -> None:
+        """Run one source after the other; all at once where they are followed, for none of them ends."""
+        if not self._plan.follow:
+            for reading in readings:
+                await self._read(reading, sinks, context)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for reading in readings:
+                tasks.create_task(self._read(reading, sinks, context))
 
     def _open_sinks(self, stack: ExitStack) -> dict[str, Sink]:
         plan = self._plan
@@ -144,8 +180,11 @@ class _Run:
         with ExitStack() as stack:
             validator = stack.enter_context(closing(await to_its_end(self._references.validator, reading.table)))
             parts = await to_its_end(self._parts, stack, reading, validator, sinks)
-            self._flow = Flow(parts, context)
-            await self._flow.run(reading.starts)
+            flow = self._flows[reading.table.name] = Flow(parts, context)
+            flow.switch(streaming=self._is_streaming(reading.table))
+            if not self._stopping:
+                await flow.run(reading.starts, reading.register)
+            del self._flows[reading.table.name]
             for key, found in validator.result().items():
                 self._dangling[f"{reading.table.name}.{key.column}"] = found
 
@@ -158,14 +197,43 @@ class _Run:
         own = {model.name: sinks[model.name] for model in reading.models}
         return Parts(reading.table, reading.source, validator, transformers, own)
 
+    def stop(self) -> None:
+        """Read no further; settle what is under way."""
+        self._stopping = True
+        for flow in self._flows.values():
+            flow.stop()
+
+    def switch(self, *, streaming: bool | None) -> None:
+        """Hand over in the other mode from now on; None: as settings and plan say."""
+        self._streaming = streaming
+        for name, flow in self._flows.items():
+            flow.switch(streaming=self._is_streaming(self._pipeline.source(name)))
+
+    def _is_streaming(self, table: SourceTable) -> bool:
+        return streaming_of(table, self._settings) if self._streaming is None else self._streaming
+
+    def _reread(self) -> None:
+        """Take the settings as they are now; what cannot be understood leaves everything as it was."""
+        if self._plan.reread is None:
+            return
+        try:
+            self._settings = self._plan.reread()
+        except PenstockError as error:
+            self._notes.append(f"the settings were not read anew: {error}")
+        else:
+            self.switch(streaming=None)
+
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Let the first interrupt drain, and the second one stop at once."""
         loop = asyncio.get_running_loop()
+        handlers: dict[int, Callable[[], None]] = dict.fromkeys(SIGNALS, self._interrupt)
+        if self._plan.follow:
+            handlers[signal.SIGHUP] = self._reread
         installed = []
-        for number in SIGNALS:
+        for number, handler in handlers.items():
             try:
-                loop.add_signal_handler(number, self._interrupt)
+                loop.add_signal_handler(number, handler)
             except (RuntimeError, ValueError, NotImplementedError):
                 break  # not the main thread: whoever runs us there decides about signals
             installed.append(number)
@@ -178,9 +246,7 @@ class _Run:
     def _interrupt(self) -> None:
         if self._stopping:
             raise KeyboardInterrupt
-        self._stopping = True
-        if self._flow is not None:
-            self._flow.stop()
+        self.stop()
 
 
 def _first(group: BaseExceptionGroup[PenstockError]) -> PenstockError:

@@ -6,5 +6,6 @@ Pure and deterministic: the same documents give the same plan, to the byte.
 from penstock.planning.codes import KINDS
 from penstock.planning.describing import describe
 from penstock.planning.plan import Planned, plan
+from penstock.planning.streaming import streaming_of
 
-__all__ = ["KINDS", "Planned", "describe", "plan"]
+__all__ = ["KINDS", "Planned", "describe", "plan", "streaming_of"]

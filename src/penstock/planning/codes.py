@@ -66,13 +66,10 @@ CLUSTERING: Final = FindingKind(
 RETENTION: Final = FindingKind(
     "PLAN_112", _Q, "retention is carried, not applied yet: nothing is deleted", "delete by hand until it is"
 )
-LATENCY: Final = FindingKind(
-    "PLAN_113", _Q, "latency is carried, not measured yet", "watch it by other means until it is"
+DEADLINE: Final = FindingKind(
+    "PLAN_113", _Q, "time of day is carried, not watched yet", "start runs early enough by other means"
 )
 FREQUENCY: Final = FindingKind("PLAN_114", _Q, "frequency is carried, not kept yet", "start runs by other means")
-PRIORITY: Final = FindingKind(
-    "PLAN_115", _Q, "priority is carried, not applied yet: nothing waits, so nothing goes first", "leave it as it is"
-)
 POLICY: Final = FindingKind(
     "PLAN_116", _Q, "schema policy is carried, not applied yet: other columns are left alone", "watch for new columns"
 )
@@ -102,7 +99,7 @@ KINDS: Mapping[str, FindingKind] = MappingProxyType(
             NOT_AN_EXPRESSION, NOT_A_CONVERSION, NOT_A_TIME, NOT_A_VALUE, NOT_MASKABLE,
             NO_KEY, LOOKUP_NAME, NO_GRAIN, NO_EFFECT, NOT_A_RULE, NOBODY_HAS_IT, NOT_AT_DESTINATION,
             NOTHING_TO_READ, NOTHING_TO_DELIVER, FEEDS_NOTHING, NO_SUCH_REFERENCE, NOTHING_TO_SCORE,
-            PARTITIONING, CLUSTERING, RETENTION, LATENCY, FREQUENCY, PRIORITY, POLICY, UNIT_TESTS,
+            PARTITIONING, CLUSTERING, RETENTION, DEADLINE, FREQUENCY, POLICY, UNIT_TESTS,
             METRICS, METRIC_COLUMN, METRIC_SQL, DATA_SOURCE, API, API_AUTH, API_PAGES, API_FIELD, API_MODEL,
         )
     }

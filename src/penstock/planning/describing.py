@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from penstock.model.finding import Level
 from penstock.model.pipeline import RequirementKind, RuleKind, RuleSeverity, WriteMode
 from penstock.model.quantity import SECONDS, Period, Unit
+from penstock.model.settings import Settings
+from penstock.planning.streaming import mode_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,19 +34,20 @@ _GUARANTEES: Mapping[tuple[str, str], str] = MappingProxyType(
 )
 """What a path promises, by kind of source and of warehouse. For others, the connectors say it when they are opened."""
 _ABOUT_MODELS = frozenset({RequirementKind.RULE, RequirementKind.LAYOUT, RequirementKind.DEAD_LETTERS})
+_DEFAULTS = Settings()
 _TYPED = re.compile(r"CAST\((?P<value>'.*'|NULL) AS [^']+\)", re.DOTALL)
 _UNSAID = "as the connectors promise"
 
 
-def describe(pipeline: Pipeline, findings: Iterable[Finding]) -> str:
+def describe(pipeline: Pipeline, findings: Iterable[Finding], settings: Settings = _DEFAULTS) -> str:
     """Return the plan as text: sources, models, rules and where each is checked, requirements, what is open.
 
-    The same plan gives the same text. It ends with a line break.
+    `settings` decide on streaming. The same plan gives the same text. It ends with a line break.
     """
     open_questions = [finding for finding in sorted(findings) if finding.level is Level.OPEN_QUESTION]
     sections: list[Iterable[str]] = [
         _heading(pipeline),
-        *(_source(source, pipeline) for source in pipeline.sources),
+        *(_source(source, pipeline, settings) for source in pipeline.sources),
         *(_model(model, pipeline) for model in pipeline.models),
         _requirements(pipeline),
         _estimates(pipeline),
@@ -64,7 +67,7 @@ def _heading(pipeline: Pipeline) -> Iterator[str]:
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
-def _source(source: SourceTable, pipeline: Pipeline) -> Iterator[str]:
+def _source(source: SourceTable, pipeline: Pipeline, settings: Settings) -> Iterator[str]:
     yield f"Source {_qualified(source.database, source.schema, source.name)}, {_where(source.connection)}"
     yield from _columns([(field.name, _typed(field.type, nullable=field.nullable), "") for field in source.fields])
     if source.primary_key:
@@ -74,7 +77,7 @@ def _source(source: SourceTable, pipeline: Pipeline) -> Iterator[str]:
     if source.event_time:
         yield f"  event time: {source.event_time}"
     if source.critical:
-        yield f"  goes first: {_short(source.critical)}"
+        yield f"  CRITICAL, handed over at once: {_short(source.critical)}"
     if source.indexes:
         listed = "; ".join(", ".join(index.columns) for index in source.indexes)
         yield f"  indexes: {listed}"
@@ -86,6 +89,9 @@ def _source(source: SourceTable, pipeline: Pipeline) -> Iterator[str]:
     yield "; ".join(
         [f"  feeds: {', '.join(feeds) or 'no model'}", *([f"looked up by {', '.join(looked_up)}"] if looked_up else [])]
     )
+    if feeds:
+        mode = mode_of(source, settings)
+        yield f"  handed over {'in streaming mode' if mode.streaming else 'in batches'}: {mode.why}"
 
 
 def _rules_on_arrival(source: SourceTable) -> str:
@@ -181,7 +187,8 @@ def _requirements(pipeline: Pipeline) -> Iterator[str]:
     for requirement in chain(applied, carried):
         about = f"{requirement.subject}: " if requirement.kind in _ABOUT_MODELS else ""
         mark = " " if requirement.applied else "-"
-        yield f"  {mark} {requirement.kind.value:<{width}}  {about}{requirement.text}"
+        when = " (judged while following)" if requirement.applied and requirement.sources else ""
+        yield f"  {mark} {requirement.kind.value:<{width}}  {about}{requirement.text}{when}"
 
 
 def _estimates(pipeline: Pipeline) -> Iterator[str]:

@@ -73,7 +73,8 @@ def plan(documents: Documents, name: str | None = None, overrides: Mapping[str, 
     for check in CHECKS:
         check(asked, tables, models, notes)
     findings = tuple(sorted({*documents.findings, *_worth_saying(documents, notes.findings)}))
-    pipeline = Pipeline(asked.name, tuple(tables), tuple(models), warehouse, required, metrics)
+    fresh = tuple(_with_freshness(table, required) for table in tables)
+    pipeline = Pipeline(asked.name, fresh, tuple(models), warehouse, required, metrics)
     has_errors = any(finding.level is Level.ERROR for finding in findings)
     return Planned(None if has_errors else pipeline, findings, asked.settings)
 
@@ -128,6 +129,10 @@ def _with_known_references(source: SourceTable, sources: Mapping[str, SourceTabl
     return msgspec.structs.replace(source, foreign_keys=tuple(known))
 
 
+def _with_freshness(source: SourceTable, required: Iterable[Requirement]) -> SourceTable:
+    return msgspec.structs.replace(source, freshness=requirements.freshness_of(source.name, required))
+
+
 def _requirements(
     asked: Asked,
     written: Sequence[SourceTable],
@@ -140,7 +145,8 @@ def _requirements(
     yield from requirements.of_models(drafts, notes)
     yield from requirements.of_foreign_keys(written, known, {draft.source.name for draft in drafts})
     yield from requirements.of_volumes(asked.volumes, notes)
-    yield from requirements.of_analytics(asked.analytics, notes)
+    fed = {draft.model.name: draft.source.name for draft in drafts}
+    yield from requirements.of_analytics(asked.analytics, fed, notes)
     yield from requirements.of_apis(asked.apis)
 
 

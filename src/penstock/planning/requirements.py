@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penstock.model.pipeline import Requirement, RequirementKind
-from penstock.model.quantity import Amount
+from penstock.model.pipeline import Freshness, Requirement, RequirementKind
+from penstock.model.quantity import Amount, Deadline, Delay
 from penstock.planning import codes
-from penstock.planning.naming import slug
+from penstock.planning.naming import find, slug
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from penstock.documents.kinds import AnalyticsRequirements, ApiIntegration, DataVolume
-    from penstock.model.finding import Place
+    from penstock.model.finding import FindingKind, Place
     from penstock.model.pipeline import Model, SourceTable
     from penstock.model.quantity import Quantity
     from penstock.planning.models import Draft
@@ -107,18 +107,62 @@ def _of_volume(volume: Described[DataVolume]) -> Iterator[Requirement]:
         yield Requirement("retention", RequirementKind.RETENTION, text, place, quantity=part.retention, applied=False)
 
 
-def of_analytics(analytics: Iterable[Described[AnalyticsRequirements]], notes: Notes) -> Iterator[Requirement]:
-    """Yield how fresh and how often classes of metrics are wanted; none of it is acted upon yet."""
+def of_analytics(
+    analytics: Iterable[Described[AnalyticsRequirements]], fed: Mapping[str, str], notes: Notes
+) -> Iterator[Requirement]:
+    """Yield how fresh and how often classes of metrics are wanted. `fed` says which source feeds each model.
+
+    A delay is applied to the sources it is about; a time of day and a frequency are not acted upon yet.
+    """
     for asked in analytics:
-        for kind, code, key, wanted in (
-            (RequirementKind.LATENCY, codes.LATENCY, "latency_requirements", asked.part.latency_requirements),
-            (RequirementKind.FREQUENCY, codes.FREQUENCY, "refresh_frequency", asked.part.refresh_frequency),
-        ):
-            for subject, quantity in wanted.items():
-                yield _not_applied(kind, f"{kind}/{slug(subject)}", subject, quantity, asked.spot.at(key, subject))
-            if wanted:
-                listed = ", ".join(f"{subject} {quantity}" for subject, quantity in wanted.items())
-                notes.add(code, asked.spot.key(key), f"{listed}: {code.title}")
+        fresh, often = asked.part.latency_requirements, asked.part.refresh_frequency
+        for subject, quantity in fresh.items():
+            place = asked.spot.at("latency_requirements", subject)
+            sources = _sources_of(subject, asked.part.data_sources, fed) if isinstance(quantity, Delay) else ()
+            yield Requirement(
+                f"{RequirementKind.LATENCY}/{slug(subject)}", RequirementKind.LATENCY, f"{subject}: {quantity}", place,
+                subject, quantity, applied=bool(sources), sources=sources,
+            )  # fmt: skip
+        for subject, every in often.items():
+            id_, place = f"{RequirementKind.FREQUENCY}/{slug(subject)}", asked.spot.at("refresh_frequency", subject)
+            yield _not_applied(RequirementKind.FREQUENCY, id_, subject, every, place)
+        deadlines = {subject: quantity for subject, quantity in fresh.items() if isinstance(quantity, Deadline)}
+        _note_carried(codes.DEADLINE, asked.spot.key("latency_requirements"), deadlines, notes)
+        _note_carried(codes.FREQUENCY, asked.spot.key("refresh_frequency"), often, notes)
+
+
+def freshness_of(source: str, requirements: Iterable[Requirement]) -> Freshness | None:
+    """Return the shortest delay that is asked for of what `source` feeds; the first of those that are as short."""
+    asked = [
+        Freshness(each.subject, each.quantity, each.place)
+        for each in requirements
+        if source in each.sources and isinstance(each.quantity, Delay)
+    ]
+    return min(asked, key=lambda one: (one.delay.limit.seconds, not one.delay.strict), default=None)
+
+
+def _sources_of(subject: str, listed: Sequence[str], fed: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the sources, of those that feed models, that a class of metrics is about.
+
+    It may be called like a model or a source; otherwise it is about what its document lists, or about all of them.
+    """
+    own = _source_of(subject, fed)
+    if own is not None:
+        return (own,)
+    meant = (_source_of(name, fed) for name in listed) if listed else fed.values()
+    return tuple(dict.fromkeys(source for source in meant if source is not None))
+
+
+def _source_of(name: str, fed: Mapping[str, str]) -> str | None:
+    """Return the source that is called `name`, or that feeds the model that is."""
+    model = find(name, fed)
+    return fed[model] if model is not None else find(name, fed.values())
+
+
+def _note_carried(kind: FindingKind, place: Place, wanted: Mapping[str, Quantity], notes: Notes) -> None:
+    if wanted:
+        listed = ", ".join(f"{subject} {quantity}" for subject, quantity in wanted.items())
+        notes.add(kind, place, f"{listed}: {kind.title}")
 
 
 def of_apis(apis: Iterable[Described[ApiIntegration]]) -> Iterator[Requirement]:

@@ -119,7 +119,6 @@ def _event_time(table: Described[SourceModel], fields: tuple[Field, ...], notes:
 def _critical(table: Described[SourceModel], fields: tuple[Field, ...], notes: Notes) -> str:
     if table.part.priority is None:
         return ""
-    notes.add(codes.PRIORITY, table.spot.key("priority"), f"`{table.part.table}`: priority is not applied yet")
     try:
         return read_predicate(table.part.priority.critical, Scope(fields, name=table.part.table)).sql
     except NotAnExpression as why:
