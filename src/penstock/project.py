@@ -16,6 +16,7 @@ from penstock.configuration import read_configuration, settle
 from penstock.documents import load as load_documents
 from penstock.errors import UserMistake
 from penstock.ledger import DeadLetterFilter, Ledger, hold
+from penstock.links.memory import connect_in_memory
 from penstock.model.finding import Level
 from penstock.model.pipeline import Connection, Warehouse
 from penstock.model.settings import Settings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from penstock.documents import Documents
+    from penstock.links.memory import Connect
     from penstock.model.finding import Finding
     from penstock.model.pipeline import Pipeline
     from penstock.observing.facts import Observer
@@ -68,7 +70,7 @@ class Project:
             raise UserMistake("INT_PIPELINE_003", f"{first}{more}")
         return self.pipeline
 
-    def run(
+    def run(  # noqa: PLR0913 - each way to run has a name and a default
         self,
         *,
         sample: int | None = None,
@@ -77,17 +79,19 @@ class Project:
         observer: Observer | None = None,
         figures: Figures | None = None,
         control: Control | None = None,
+        connect: Connect = connect_in_memory,
     ) -> RunResult:
         """Run what there is to read now. With `sample`, the first so many records of each source, touching nothing.
 
         With `follow`, sources are followed as they grow until `control` (or an interrupt) stops the run; `control` also
-        switches between batch and streaming mode while it goes on.
+        switches between batch and streaming mode while it goes on. `connect` makes the links between the modules:
+        `penstock.testing.wire` has bad ones, to rehearse with.
         `observer` is told of facts as they happen; `figures` are kept up to date. Raises PenstockError where the run
         cannot begin; what stops it later is in the result.
         """
         listener, live = observer or Nobody(), figures or Figures()
         if sample is None:
-            planned = replace(self._plan(resolution), follow=follow, reread=self.reread)
+            planned = replace(self._plan(resolution), follow=follow, reread=self.reread, connect=connect)
             return asyncio.run(run(planned, listener, live, control))
         with tempfile.TemporaryDirectory(prefix="penstock-sample-") as home:
             return asyncio.run(run(self._sample(Path(home), sample), listener, live))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.links.inbox import Inbox
 
 if TYPE_CHECKING:
+    from penstock.observing.facts import Hop
+    from penstock.ports import Transport
     from penstock.protocol.frames import Frame
+
+
+class Connect(Protocol):
+    """What makes the transport of a hop."""
+
+    def __call__(self, hop: Hop, source: str) -> tuple[Transport, Transport]:
+        """Return the sending module's end and the receiving module's, for the records of one source table."""
 
 
 class MemoryTransport:
@@ -35,3 +44,8 @@ def memory_pair() -> tuple[MemoryTransport, MemoryTransport]:
     there: Inbox[Frame] = Inbox()
     back: Inbox[Frame] = Inbox()
     return MemoryTransport(there, back), MemoryTransport(back, there)
+
+
+def connect_in_memory(hop: Hop, source: str) -> tuple[Transport, Transport]:  # noqa: ARG001 - memory is everywhere
+    """Connect the two ends of a hop in this process."""
+    return memory_pair()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from penstock.delivery.stage import Delivery
 from penstock.ingestion.stage import Ingestion
 from penstock.links.envelope import Envelope
-from penstock.links.memory import memory_pair
+from penstock.links.memory import connect_in_memory
 from penstock.links.receiving import EndLimits, ReceivingEnd
 from penstock.links.sending import CircuitLimits, SendingEnd
 from penstock.model.batch import RESERVED_FIELDS
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from penstock.ingestion.reading import Start
     from penstock.ingestion.stage import Validates
+    from penstock.links.memory import Connect
     from penstock.model.pipeline import SourceTable
     from penstock.model.settings import Settings
-    from penstock.ports import RunContext, Sink, Source, Transport
+    from penstock.ports import RunContext, Sink, Source
     from penstock.protocol.messages import QualitySummary, TransformationSummary, ValidationSummary
     from penstock.transformation.apply import Transformer
 
@@ -43,22 +44,14 @@ class Parts:
     sinks: Mapping[str, Sink]
 
 
-Connect: TypeAlias = "Callable[[Hop], tuple[Transport, Transport]]"
-
-
-def in_memory(_: Hop) -> tuple[Transport, Transport]:
-    """Connect the two ends of a hop in this process."""
-    return memory_pair()
-
-
 class Flow:
     """Runs one source table through the three stages until all that is there now is settled."""
 
-    def __init__(self, parts: Parts, context: RunContext, connect: Connect = in_memory) -> None:
+    def __init__(self, parts: Parts, context: RunContext, connect: Connect = connect_in_memory) -> None:
         """`connect` gives the two ends of a hop's transport."""
         name, sinks, settings = parts.table.name, parts.sinks, context.settings
-        alpha, beta_in = connect(Hop.ALPHA_BETA)
-        beta_out, gamma = connect(Hop.BETA_GAMMA)
+        alpha, beta_in = connect(Hop.ALPHA_BETA, name)
+        beta_out, gamma = connect(Hop.BETA_GAMMA, name)
         out = Envelope(Module.ALPHA, Module.BETA, context.clock, context.chance)
         on = Envelope(Module.BETA, Module.GAMMA, context.clock, context.chance)
         to_beta: SendingEnd[ValidationSummary] = SendingEnd(

@@ -7,11 +7,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from penstock.ledger import STATE_FOLDER
+from penstock.links.memory import connect_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from penstock.links.memory import Connect
     from penstock.model.pipeline import Pipeline
     from penstock.model.settings import Settings
 
@@ -33,7 +35,7 @@ class Plan:
 
     `home` is where state and the embedded warehouse live: `root`, or a folder that is thrown away. `sample` bounds
     the records read of each source. With `follow`, sources are followed as they grow, until the run is stopped;
-    `reread` gives the settings anew when a person asks for that.
+    `reread` gives the settings anew when a person asks for that. `connect` makes the links between the modules.
     """
 
     pipeline: Pipeline
@@ -44,6 +46,7 @@ class Plan:
     sample: int | None = None
     follow: bool = False
     reread: Callable[[], Settings] | None = None
+    connect: Connect = connect_in_memory
 
     @property
     def state(self) -> Path:

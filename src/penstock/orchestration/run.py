@@ -180,7 +180,7 @@ class _Run:
         with ExitStack() as stack:
             validator = stack.enter_context(closing(await to_its_end(self._references.validator, reading.table)))
             parts = await to_its_end(self._parts, stack, reading, validator, sinks)
-            flow = self._flows[reading.table.name] = Flow(parts, context)
+            flow = self._flows[reading.table.name] = Flow(parts, context, self._plan.connect)
             flow.switch(streaming=self._is_streaming(reading.table))
             if not self._stopping:
                 await flow.run(reading.starts, reading.register)

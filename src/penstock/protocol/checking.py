@@ -50,7 +50,7 @@ class Breach(Exception):
         self.path: list[str] = []
 
     def __str__(self) -> str:
-        return f"{'.'.join(reversed(self.path))} {self.what}"
+        return f"{'.'.join(reversed(self.path))} {self.what}".lstrip()
 
 
 def check_of(type_: object) -> Check:

@@ -301,8 +301,9 @@ def _check_header(body: Body | ControlMessage) -> None:
         return
     else:
         version = body.header.protocol_version
-        if body.header.message_type is not MESSAGE_TYPES[type(body)]:
-            raise Breach(Fault.SHAPE, f"says that it is a {body.header.message_type}")
+        found, expected = body.header.message_type, MESSAGE_TYPES[type(body)]
+        if found is not expected:
+            raise Breach(Fault.SHAPE, f"header.message_type is {found}, and {expected} stands there")
     if version != PROTOCOL_VERSION:
         agree(version)
 
