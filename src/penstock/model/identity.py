@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from uuid import UUID
 
 DRAWN_AT_ONCE = 256
 _BYTES = 16
+_DIGITS = 2 * _BYTES
+_VARIANTS = "89ab"
 
-_drawn: deque[bytes] = deque()  # appending and popping are atomic: safe from any thread
+_drawn: deque[str] = deque()  # appending and popping are atomic: safe from any thread
 
 
 def new_id() -> str:
     """Return a fresh UUID v4 as text."""
     while True:
         try:
-            return str(UUID(bytes=_drawn.popleft(), version=4))
+            digits = _drawn.popleft()
         except IndexError:
-            chance = os.urandom(_BYTES * DRAWN_AT_ONCE)
-            _drawn.extend(chance[start : start + _BYTES] for start in range(0, len(chance), _BYTES))
+            chance = os.urandom(_BYTES * DRAWN_AT_ONCE).hex()
+            _drawn.extend(chance[start : start + _DIGITS] for start in range(0, len(chance), _DIGITS))
+        else:
+            variant = _VARIANTS[int(digits[16], 16) & 3]
+            return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _forget() -> None:

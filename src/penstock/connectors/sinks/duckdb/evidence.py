@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from penstock.connectors.sinks.duckdb.keys import Key
+from penstock.connectors.sinks.duckdb.order import rises
 from penstock.model.pipeline import RuleKind
 from penstock.ports import Evidence
 
@@ -41,10 +42,14 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str, broken: str) -> Ev
 def _surplus(connection: duckdb.DuckDBPyConnection, table: str, key: Key, memory_bytes: int) -> Evidence:
     """Count the rows beyond the first of each key, in as many passes as it takes to stay within the memory.
 
+    Where keys rise from row to row there are none, which one look at each tells.
+
     The engine could spill instead, and does where keys are long; but it needs far more memory to spill than a pass
     over a share of the keys needs altogether.
     """
     (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
+    if rises(connection, table, key):
+        return Evidence(0, rows)
     passes = rows * KEY_BYTES // memory_bytes + 1
     share = "" if passes == 1 else f" AND hash({key.list}) % {passes} = ?"
     surplus = 0

@@ -2,8 +2,8 @@
 """Keys that may occur once: which rows would bring one in a second time.
 
 Null never equals null, as in SQL: a row with a null in its key meets no other. Keys are compared by query: first
-one cheap question whether there is any duplicate at all, and only if so which. The engine prunes the table by the
-least and greatest key that come in, and by a Bloom filter of them.
+whether there is any duplicate at all, the cheapest question first, and only if so which. Where keys of the table must
+be looked at, the engine prunes them by the least and greatest key that come in, and by a Bloom filter of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penstock.connectors.sinks.duckdb.order import overlap, rises
 from penstock.expressions import quote
 from penstock.model.batch import SEQUENCE
 from penstock.model.outcome import RecordError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import duckdb
+
+    from penstock.connectors.sinks.duckdb.incoming import Incoming
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +61,40 @@ class Claim:
     shown: str
 
 
-def has_doubles(connection: duckdb.DuckDBPyConnection, relation: str, key: Key) -> bool:
-    """Return whether two rows of `relation` have the same key."""
+def has_doubles(connection: duckdb.DuckDBPyConnection, incoming: Incoming, key: Key) -> bool:
+    """Return whether two incoming rows have the same key."""
+    if rises(connection, incoming.relation, key):
+        return False
+    distinct = incoming.tells_apart(key.columns)
+    if distinct is not None:
+        return not distinct
     found = connection.execute(
-        f"SELECT 1 FROM {relation} AS incoming WHERE {key.complete} GROUP BY {key.list} HAVING count(*) > 1 LIMIT 1"
+        f"SELECT 1 FROM {incoming.relation} AS incoming WHERE {key.complete} "
+        f"GROUP BY {key.list} HAVING count(*) > 1 LIMIT 1"
     )
     return found.fetchone() is not None
 
 
+def may_meet(connection: duckdb.DuckDBPyConnection, table: str, incoming: Incoming, key: Key) -> bool:
+    """Return whether `table` may have the key of an incoming row."""
+    return incoming.is_cast(key.columns) or overlap(connection, table, incoming.relation, key)
+
+
 def claims(
-    connection: duckdb.DuckDBPyConnection, table: str, relation: str, key: Key, grain: Key | None = None
+    connection: duckdb.DuckDBPyConnection, table: str, incoming: Incoming, key: Key, grain: Key | None = None
 ) -> list[Claim]:
-    """Return the rows of `relation` whose key another of them, or a row of `table`, has too.
+    """Return the incoming rows whose key another of them, or a row of `table`, has too.
 
     With `grain`, a row of `table` that equals the incoming one there does not count: the two are one row.
     """
+    relation = incoming.relation
     meets = key.equal("stored", "incoming")
     if grain is not None:
         meets += f" AND ({grain.equal('stored', 'incoming')}) IS NOT TRUE"
     meeting = f"FROM {table} AS stored JOIN {relation} AS incoming ON {meets}"
-    if (
-        not has_doubles(connection, relation, key)
-        and connection.execute(f"SELECT 1 {meeting} LIMIT 1").fetchone() is None
+    if not has_doubles(connection, incoming, key) and not (
+        may_meet(connection, table, incoming, key)
+        and connection.execute(f"SELECT 1 {meeting} LIMIT 1").fetchone() is not None
     ):
         return []
     shown = ", ".join(f"CAST(incoming.{quote(column)} AS VARCHAR)" for column in key.columns)
@@ -120,10 +135,10 @@ def refuse(claims: Iterable[Claim]) -> dict[int, RecordError]:
 
 
 def refused_for(
-    connection: duckdb.DuckDBPyConnection, table: str, relation: str, keys: Sequence[Key], grain: Key | None = None
+    connection: duckdb.DuckDBPyConnection, table: str, incoming: Incoming, keys: Sequence[Key], grain: Key | None = None
 ) -> dict[int, RecordError]:
-    """Return which rows of `relation` must be refused so that `table` has each of `keys` once, by sequence."""
-    return refuse(claim for key in keys for claim in claims(connection, table, relation, key, grain))
+    """Return which incoming rows must be refused so that `table` has each of `keys` once, by sequence."""
+    return refuse(claim for key in keys for claim in claims(connection, table, incoming, key, grain))
 
 
 def _duplicate(claim: Claim) -> RecordError:

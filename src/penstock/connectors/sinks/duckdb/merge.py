@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock.connectors.sinks.duckdb.keys import has_doubles, refused_for
+from penstock.connectors.sinks.duckdb.keys import has_doubles, may_meet, refused_for
 from penstock.expressions import quote
 from penstock.model.batch import OP, SEQUENCE, VERSION, Op
 from penstock.ports import Written
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.connectors.sinks.duckdb.keys import Key
 
 _REPLACED = "_penstock_replaced"
+_NO_MEETINGS = pa.schema([("sequence", pa.int64()), ("stored", pa.int64()), ("newer", pa.bool_())]).empty_table()
 
 
 def merge(
@@ -42,13 +43,13 @@ def merge(
     `keys` may occur once besides the grain. Whoever loses for one of them is refused, and the row that it would
     have replaced stays. That row's key is not free for others in the same write, even if it is replaced in it.
     """
-    older = _older_within(connection, incoming.relation, grain, version_by)
+    older = _older_within(connection, incoming, grain, version_by)
     incoming.drop(older)
-    met = _meetings(connection, table, incoming.relation, grain, version_by)
+    met = _meetings(connection, table, incoming, grain, version_by)
     stale = frozenset(met.filter(pc.invert(met.column("newer"))).column("sequence").to_pylist())
     incoming.drop(stale)
     _drop_deletes(incoming)
-    refused = refused_for(connection, table, incoming.relation, keys, grain)
+    refused = refused_for(connection, table, incoming, keys, grain)
     incoming.drop(refused.keys())
     lost = pa.array([*stale, *refused], pa.int64())
     replaced = met.filter(pc.invert(pc.is_in(met.column("sequence"), lost))).column("stored")
@@ -57,15 +58,17 @@ def merge(
     return Written(refused, stale.union(older)), len(replaced)
 
 
-def _older_within(connection: duckdb.DuckDBPyConnection, relation: str, grain: Key, version_by: str) -> list[int]:
-    """Return the sequences of rows of `relation` that a newer one with the same key makes superfluous."""
-    if not has_doubles(connection, relation, grain):
+def _older_within(
+    connection: duckdb.DuckDBPyConnection, incoming: Incoming, grain: Key, version_by: str
+) -> list[int]:
+    """Return the sequences of incoming rows that a newer one with the same key makes superfluous."""
+    if not has_doubles(connection, incoming, grain):
         return []
     newest_first = [f"{quote(version_by)} DESC NULLS LAST"] if version_by else []
     newest_first += [f"{VERSION} DESC", f"{SEQUENCE} DESC"]
     found = connection.execute(
         f"""
-        SELECT {SEQUENCE} FROM {relation} AS incoming WHERE {grain.complete}
+        SELECT {SEQUENCE} FROM {incoming.relation} AS incoming WHERE {grain.complete}
         QUALIFY row_number() OVER (PARTITION BY {grain.list} ORDER BY {", ".join(newest_first)}) > 1
         """
     ).fetchall()
@@ -73,17 +76,19 @@ def _older_within(connection: duckdb.DuckDBPyConnection, relation: str, grain: K
 
 
 def _meetings(
-    connection: duckdb.DuckDBPyConnection, table: str, relation: str, grain: Key, version_by: str
+    connection: duckdb.DuckDBPyConnection, table: str, incoming: Incoming, grain: Key, version_by: str
 ) -> pa.Table:
-    """Return where rows of `relation` meet rows of `table`: `sequence`, the `stored` row's id, and which is newer.
+    """Return where incoming rows meet rows of `table`: `sequence`, the `stored` row's id, and which is newer.
 
     `newer` is true where the incoming row is to take the place of the stored one: it is newer, or as new.
     """
+    if not may_meet(connection, table, incoming, grain):
+        return _NO_MEETINGS
     version = quote(version_by or VERSION)
     newer = f"stored.{version} IS NULL OR coalesce(incoming.{version} >= stored.{version}, FALSE)"
     return connection.sql(
         f"SELECT incoming.{SEQUENCE} AS sequence, stored.rowid AS stored, {newer} AS newer "
-        f"FROM {table} AS stored JOIN {relation} AS incoming ON {grain.equal('stored', 'incoming')}"
+        f"FROM {table} AS stored JOIN {incoming.relation} AS incoming ON {grain.equal('stored', 'incoming')}"
     ).to_arrow_table()
 
 

@@ -149,7 +149,7 @@ class DuckDBSink:
         return self._shape.table_in(self._catalog)
 
     def _append(self, connection: duckdb.DuckDBPyConnection, incoming: Incoming) -> Written:
-        refused = refused_for(connection, self._table, incoming.relation, self._keys)
+        refused = refused_for(connection, self._table, incoming, self._keys)
         incoming.drop(refused.keys())
         incoming.insert_into(self._table)
         return Written(refused)

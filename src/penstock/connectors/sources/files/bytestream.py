@@ -51,6 +51,9 @@ class ByteStream(Protocol):
         Raise Damaged where no more can be had, EndsBefore where the file has lost its end since it was opened.
         """
 
+    def unread(self, text: bytes) -> bytes:
+        """Go back over `text`, which was read last; return what of it will not be read again, all of it or none."""
+
     def skip_to(self, offset: int) -> Windows:
         """Go from the beginning to `offset`; return what was passed. Raise EndsBefore where the text is shorter."""
 
@@ -67,11 +70,11 @@ class Windows:
         self.head = head
         self.tail = tail
 
-    def pass_by(self, text: bytes) -> None:
-        """Move the place on, over `text`."""
+    def pass_by(self, text: bytes, end: int) -> None:
+        """Move the place on, over text[:end]."""
         if len(self.head) < WINDOW_BYTES:
-            self.head += text[: WINDOW_BYTES - len(self.head)]
-        last = text[-WINDOW_BYTES:]
+            self.head += text[: min(end, WINDOW_BYTES - len(self.head))]
+        last = text[max(0, end - WINDOW_BYTES) : end]
         self.tail = (self.tail + last)[-WINDOW_BYTES:]
 
 
@@ -103,6 +106,11 @@ class _Plain:
         self.stored += len(text)
         return text
 
+    def unread(self, text: bytes) -> bytes:
+        self.stored -= len(text)
+        self._file.seek(self.stored)
+        return b""
+
     def skip_to(self, offset: int) -> Windows:
         if offset > self._size:
             raise EndsBefore(self._size)
@@ -129,13 +137,16 @@ class _Decompressed:
     def read(self, size: int) -> bytes:
         raise NotImplementedError
 
+    def unread(self, text: bytes) -> bytes:
+        return text
+
     def skip_to(self, offset: int) -> Windows:
         windows, passed = Windows(), 0
         while passed < offset:
             text = self.read(min(offset - passed, 1 << 20))
             if not text:
                 raise EndsBefore(passed)
-            windows.pass_by(text)
+            windows.pass_by(text, len(text))
             passed += len(text)
         return windows
 

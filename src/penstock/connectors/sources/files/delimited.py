@@ -6,12 +6,14 @@ and reading goes on at the next line.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from penstock.connectors.sources.files.layout import Layout
 from penstock.connectors.sources.files.textformat import (
     Refusal,
     Taken,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 PARSE_BYTES = 1 << 20
 """Arrow parses a block in pieces of this size: what fits the processor's cache takes two thirds of the time."""
+_LONE_CR = re.compile(rb"\r(?!\n)")
 
 
 class Delimited:
@@ -44,6 +47,9 @@ class Delimited:
         self._limit = record_bytes_max
         self._record = dialect.record(len(header.names))
         self._reads_all = len(columns) == len(header.names)
+        self._layout = Layout.of(dialect) if self._reads_all else None
+        self._order = [columns.index(name) for name in header.names] if self._reads_all else []
+        self._one_line_each = True  # so it was in the last block, as far as is known
         self.schema = pa.schema([pa.field(name, pa.string()) for name in columns])
         # Arrow knows columns by their place: a name that is not read may be there twice.
         self._places = [str(place) for place in range(len(header.names))]
@@ -60,8 +66,15 @@ class Delimited:
 
     def take(self, block: bytes, *, final: bool) -> Taken:
         """See TextFormat."""
+        end = block.rfind(b"\n") + 1
+        tried = end if self._one_line_each else 0
+        records = self._parse_clean(block, tried)
+        if records is not None and self._is_regular(block, tried, records):
+            return Taken(end, records.num_rows, records.num_rows, records)
         cut = self._last_boundary(block)
-        taken = self._take_clean(block, cut) if cut else None
+        if cut != tried:
+            records = self._parse_clean(block, cut)
+        taken = None if records is None else self._take_clean(block, cut, records)
         return self._triage(block, final=final) if taken is None else taken
 
     def bounds(self, block: bytes) -> Iterator[tuple[int, int]]:
@@ -98,19 +111,28 @@ class Delimited:
             cut = before
         return cut
 
-    def _take_clean(self, block: bytes, cut: int) -> Taken | None:
-        """Parse block[:cut], in which every quote is in place, as a whole; None where a record of it may be bad."""
-        if not (is_plain_text(block, cut) and lines_fit(block, cut, self._limit)):
-            return None
-        # A lone CR ends a line for Arrow, and is an error for us.
-        if b"\r" in block and block.count(b"\r", 0, cut) != block.count(b"\r\n", 0, cut):
+    def _parse_clean(self, block: bytes, cut: int) -> pa.RecordBatch | None:
+        """Parse block[:cut] as a whole; None where a record of it may be bad."""
+        if not (cut and is_plain_text(block, cut) and lines_fit(block, cut, self._limit)):
             return None
         try:
-            records = self._parse(pa.py_buffer(block).slice(0, cut))
+            return self._parse(pa.py_buffer(block).slice(0, cut))
         except pa.ArrowInvalid:
             return None
+
+    def _is_regular(self, block: bytes, end: int, records: pa.RecordBatch) -> bool:
+        """Return whether every line of block[:end] surely is one of `records`, without looking at all of it again."""
+        columns = [records.column(place) for place in self._order]
+        return self._layout is not None and self._layout.is_regular(block, end, columns)
+
+    def _take_clean(self, block: bytes, cut: int, records: pa.RecordBatch) -> Taken | None:
+        """Take `records` for what is in block[:cut], where quotes are in place; None where one may be bad after all."""
         lines = block.count(b"\n", 0, cut)
-        if lines != records.num_rows and cut > self._limit and not self._surely_fit(records):
+        self._one_line_each = lines == records.num_rows
+        # A lone CR ends a line for Arrow, and is an error for us.
+        if b"\r" in block and _LONE_CR.search(block, 0, cut):
+            return None
+        if not self._one_line_each and cut > self._limit and not self._surely_fit(records):
             return None
         return Taken(cut, lines, records.num_rows, records)
 

@@ -89,7 +89,7 @@ def _stand_at_end(file: TextFile, end: int) -> TextToken:
     windows, lines, passed = Windows(), 0, 0
     with closing(open_stream(file.path, file.compression)) as stream:
         while passed < end and (text := stream.read(min(file.read_bytes, end - passed))):
-            windows.pass_by(text)
+            windows.pass_by(text, len(text))
             lines += text.count(b"\n")
             passed += len(text)
         return TextToken(passed, lines + 1, stream.stored, fingerprint(windows), accepted=True)
@@ -161,7 +161,11 @@ class _Reading:
 
     def _fill(self, size: int) -> None:
         """Read until `size` bytes are there, or there are no more."""
-        pieces, there = [self._buffer], len(self._buffer)
+        if len(self._buffer) >= size or self._final or self._damage:
+            return
+        # What is left over is mostly a part of one record: to read it again costs less than to copy a block behind it.
+        kept = self._stream.unread(self._buffer)
+        pieces, there = [kept] if kept else [], len(kept)
         while there < size and not self._final and not self._damage:
             try:
                 piece = self._stream.read(size - there)
@@ -183,11 +187,11 @@ class _Reading:
 
     def _chunk(self, taken: Taken, text_format: TextFormat) -> Chunk:
         """Move past what was taken, and return it as a chunk."""
-        text = self._buffer[: taken.used]
-        self._buffer = self._buffer[taken.used :]
+        block, used = self._buffer, min(taken.used, len(self._buffer))
+        self._buffer = block[used:]
         start, end, line = self._sequence, self._sequence + taken.count, self._line
-        bad = tuple(self._bad_record(text, refusal) for refusal in taken.refusals)
-        self._pass_by(text, taken.lines - (len(text) < taken.used))
+        bad = tuple(self._bad_record(block, refusal) for refusal in taken.refusals)
+        self._pass_by(block, used, taken.lines - (used < taken.used))
         self._sequence = end
         return Chunk(
             start=start,
@@ -196,17 +200,18 @@ class _Reading:
             sequences=_sequences(start, end, [record.sequence for record in bad]),
             bad=bad,
             next=self._position(),
-            originals=_Originals(text, taken, text_format, start, line, self._limit),
-            size_bytes=len(text),
+            originals=_Originals(block, taken, text_format, start, line, self._limit),
+            size_bytes=len(block),
         )
 
     def _bad_record(self, text: bytes, refusal: Refusal) -> BadRecord:
         original = Original(keep(text[refusal.start : refusal.end], self._limit), self._line + refusal.line)
         return BadRecord(self._sequence + refusal.number, original, refusal.error)
 
-    def _pass_by(self, text: bytes, lines: int) -> None:
-        self._windows.pass_by(text)
-        self._offset += len(text)
+    def _pass_by(self, text: bytes, end: int, lines: int) -> None:
+        """Move past text[:end]."""
+        self._windows.pass_by(text, end)
+        self._offset += end
         self._line += lines
 
     def _position(self) -> Position:
@@ -226,7 +231,7 @@ class _Reading:
         while (line_break := self._buffer.find(b"\n")) < 0 and self._buffer:
             length += len(self._buffer)
             last = self._buffer
-            self._pass_by(self._buffer, 0)
+            self._pass_by(self._buffer, len(self._buffer), 0)
             self._buffer = b""
             self._fill(self._file.read_bytes)
         if self._damage and line_break < 0:
@@ -234,7 +239,7 @@ class _Reading:
             return
         rest = self._buffer[: line_break + 1]
         self._buffer = self._buffer[line_break + 1 :]
-        self._pass_by(rest, len(rest) > 0)
+        self._pass_by(rest, len(rest), len(rest) > 0)
         ending = (last[-1:] + rest)[-2:]
         length += len(rest) - (len(ending) - length_without_break(ending))
         original = Original(kept, line)
@@ -265,8 +270,9 @@ def _sequences(start: int, end: int, bad: Sequence[int]) -> pa.Int64Array | None
 class _Originals:
     """Gives the untouched records of one chunk back. Where they begin is found out when first asked."""
 
-    def __init__(self, text: bytes, taken: Taken, text_format: TextFormat, start: int, line: int, limit: int) -> None:
-        self._text = text
+    def __init__(self, block: bytes, taken: Taken, text_format: TextFormat, start: int, line: int, limit: int) -> None:
+        self._text = block
+        self._end = taken.used
         self._format = text_format
         self._start = start
         self._line = line
@@ -277,6 +283,7 @@ class _Originals:
     def __call__(self, sequences: Sequence[int]) -> Sequence[Original]:
         """Return the records with these sequences, which ascend. May be called from any thread."""
         if self._bounds is None:
+            self._text = self._text[: self._end]
             self._bounds = self._lines() if self._one_line_each else self._records()
         starts, ends = self._bounds
         originals, line, passed = [], self._line, 0
