@@ -1,6 +1,7 @@
 """The small contracts between Penstock and everything outside it: sources, sinks, caches, clocks, transports.
 
 Sources and sinks are synchronous and may block; each is driven from one worker thread at a time, never concurrently.
+Only `commit` and `size_bytes` of a source may be called while another thread reads from it.
 """
 
 from __future__ import annotations
@@ -316,6 +317,9 @@ class Outbound(Protocol[SummaryT]):
     def close(self) -> None:
         """Say that no more batches will come. Answers still arrive."""
 
+    def finish(self) -> None:
+        """Leave: everything is answered, and nothing will begin again. The receiving stage may leave, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -345,6 +349,9 @@ class Inbound(Protocol):
 
     def close(self) -> None:
         """Say that everything has been answered."""
+
+    async def finished(self) -> None:
+        """Wait, after all has been taken, until the sender leaves. Raises SenderIsNew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,8 @@ class Delivery:
         await self._patiently(self._recall)
         try:
             await self._work_all()
+            self._incoming.close()
+            await self._incoming.finished()
         except SenderIsNew as lost:
             self._observer.saw(WentBack(self._source, Module.GAMMA, str(lost)))
             return False
@@ -131,7 +133,6 @@ class Delivery:
             self._observer.saw(WentBack(self._source, Module.GAMMA, str(lost)))
             self._incoming.begin()
             return False
-        self._incoming.close()
         return True
 
     def _forget(self) -> None:

@@ -138,6 +138,7 @@ class Ingestion:
                 name: Start(name, start.ordinal, self._positions.get(name, start.position))
                 for name, start in known.items()
             }
+        self._link.finish()
         if self._broken is not None:
             raise self._broken
 

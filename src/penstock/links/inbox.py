@@ -56,6 +56,13 @@ class Inbox(Generic[T]):
             await self._changed.wait()
         return found
 
+    async def interrupted(self, over: asyncio.Event) -> None:
+        """Wait until `over` is set, of which `wake` must tell; raises what `interrupt` says before that."""
+        while not over.is_set():
+            self.take_now(0)
+            self._changed.clear()
+            await self._changed.wait()
+
     async def wait(self) -> None:
         """Wait until something happens: an item, an error, the close, or a `wake`."""
         if not (self._items or self._error or self.closed):

@@ -129,7 +129,7 @@ class ReceivingEnd:
         self._begin_beyond(self._session.me)
 
     async def run(self) -> None:
-        """Receive until everything is answered after `close`, or the other end closes."""
+        """Receive until the sender leaves."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen())
@@ -173,7 +173,10 @@ class ReceivingEnd:
         """Say that everything has been answered."""
         self._closing = True
         self._linger_on()
-        self._finish_if_done()
+
+    async def finished(self) -> None:
+        """Wait until the sender leaves, or has been silent for long."""
+        await self._queue.interrupted(self._done)
 
     async def _listen(self) -> None:
         while frames := await self._transport.receive(FRAMES_AT_ONCE):
@@ -184,8 +187,7 @@ class ReceivingEnd:
             if greet:
                 self._greet()
             self._speak()
-            self._finish_if_done()
-        self._done.set()
+        self._finish()
 
     async def _check(self, bodies: Sequence[Body]) -> list[_Checked | None]:
         transfers = [
@@ -230,18 +232,22 @@ class ReceivingEnd:
         if self._closing:
             self._linger_on()
         match frame.body:
-            case Hello() | CircuitStateChange():
+            case Hello():
+                self._greet()  # ours was lost, or it would not ask: it repeats what we said, and we keep no timer
+            case CircuitStateChange():
                 pass
             case Heartbeat(flush=hurry):
                 self._repeat()
                 if hurry:
                     self._hurry = True
                     self._queue.wake()
-            case Close(messages=messages):
+            case Close(messages=messages, final=final):
                 self._repeat()
                 self._machine.closing(messages)
                 self._say(Close(messages))
                 self._close_if_complete()
+                if final:
+                    self._finish()
             case AlphaBetaBatchTransfer() | BetaGammaBatchTransfer() | StreamingHandoffMessage():
                 assert checked is not None
                 self._admit(checked)
@@ -364,10 +370,8 @@ class ReceivingEnd:
         """Stay as long as the sender is heard: it may have missed an answer."""
         if self._linger is not None:
             self._linger.cancel()
-        self._linger = asyncio.get_running_loop().call_later(
-            LINGER_HEARTBEATS * self._limits.heartbeat_s, self._done.set
-        )
+        self._linger = asyncio.get_running_loop().call_later(LINGER_HEARTBEATS * self._limits.heartbeat_s, self._finish)
 
-    def _finish_if_done(self) -> None:
-        if self._closing and self._machine.is_finished:
-            self._done.set()
+    def _finish(self) -> None:
+        self._done.set()
+        self._queue.wake()

@@ -127,7 +127,7 @@ class SendingEnd(Generic[SummaryT]):
     async def send(self, outgoing: Outgoing[SummaryT]) -> None:
         """Hand a batch over as soon as session, window, credit, circuit and back-pressure allow it."""
         records, streaming = outgoing.metadata.record_count, outgoing.streaming
-        starved = False
+        starved = hurried = False
         while True:
             if self._broken is not None:
                 raise self._broken
@@ -135,6 +135,9 @@ class SendingEnd(Generic[SummaryT]):
             at_s = self._machine.may_send_at(now_s, records, streaming=streaming) if self._session.is_open else None
             if at_s is not None and at_s <= now_s:
                 break
+            if self._machine.is_full and not hurried:
+                hurried = True
+                self.hurry()  # or we would wait for what lingers there to be joined by what we may not send
             if streaming and not starved:
                 starved = True
                 self._observer.saw(BackPressure(self._hop, active=True, depth=records, recommended_delay_ms=0))
@@ -156,8 +159,13 @@ class SendingEnd(Generic[SummaryT]):
         self._closing = True
         self._say(Close(self._machine.messages))
 
+    def finish(self) -> None:
+        """Leave: everything is answered, and nothing will begin again."""
+        self._say(Close(self._machine.messages, final=True))
+        self._done.set()
+
     async def run(self) -> None:
-        """Handle replies until all is answered after `close`.
+        """Handle replies until `finish`.
 
         Raises Unavailable (INT_LINK_011) where the other end closes before that.
         """
@@ -181,7 +189,7 @@ class SendingEnd(Generic[SummaryT]):
             if greet:
                 self._greet()
             self._moved.set()
-            self._finish_if_done()
+            self._close_answers()
         raise Unavailable("INT_LINK_011", f"{self._source}: the receiving end of {self._hop} closed")
 
     def _hear(self, frame: Frame, now_s: float) -> bool:
@@ -294,11 +302,9 @@ class SendingEnd(Generic[SummaryT]):
         self._answers.interrupt(why)
         self._moved.set()
 
-    def _finish_if_done(self) -> None:
+    def _close_answers(self) -> None:
         if self._closing and self._close_is_known and self._broken is None and not self._machine.in_flight:
-            self._say(Close(self._machine.messages))  # the frame carries that all answers have arrived
             self._answers.close()
-            self._done.set()
 
     def _fresh(self, beyond: int = 0) -> int:
         return fresh(self._clock.time_s(), self._chance.fraction(), beyond=beyond)

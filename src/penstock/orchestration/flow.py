@@ -117,7 +117,8 @@ def _sending_limits(hop: Hop, settings: Settings) -> tuple[LinkLimits, CircuitLi
         window_batches=settings.whole("TRANSFER_WINDOW_BATCHES"),
         unsettled_batches=settings.whole("UNSETTLED_BATCHES"),
         heartbeat_s=settings.seconds("LINK_HEARTBEAT_MS"),
-        streaming_records=settings.whole("STREAMING_BATCH_RECORDS"),
+        # One that is larger than the credit could never be sent.
+        streaming_records=min(settings.whole("STREAMING_BATCH_RECORDS"), settings.whole("STREAMING_CREDIT_RECORDS")),
         streaming_budget_s=settings.seconds("STREAMING_BUDGET_MS"),
     )
     reset_timeout_s = settings.seconds("CIRCUIT_RESET_TIMEOUT_MS")

@@ -26,17 +26,17 @@ out as a view: reading copies nothing, and whoever gives bytes to `decode` must 
 **Seal.** It is looked at before anything else, even the format version, and so magic and seal stay as they are in any
 later format. What does not fit its seal was not said by anyone: it is dropped, unanswered, because any number in it
 may be the damaged part (`DamagedFrame`). What fits its seal was said, and whatever is wrong with it is the other end's
-doing (`RemoteViolation`): the link closes. A 32-bit CRC would be some times faster, and lets one of four billion
-damaged frames pass; one is enough to settle what was not, silently and for good. SHA-256 is the function that the
-protocol has anyway (`BatchMetadata.checksum`), processors compute it, and half of it leaves 2**-128 to chance. It is no
-signature: it guards against accidents, not against anyone who writes frames.
+doing (`RemoteViolation`): the link closes. A 32-bit CRC would take half the time, and lets one of four billion damaged
+frames pass; one is enough to settle what was not, silently and for good. SHA-256 is the function that the protocol has
+anyway (`BatchMetadata.checksum`), processors compute it, and half of it leaves 2**-128 to chance. It is no signature:
+it guards against accidents, not against anyone who writes frames.
 
     what is wrong                                                       error             code
     shorter than the shortest frame, or than its lengths say            DamagedFrame      INT_LINK_005
     another magic, or another seal                                      DamagedFrame      INT_LINK_006
     another format version, or major version of the protocol            RemoteViolation   INT_LINK_007
     an older minor version, which lacks what this end cannot do without RemoteViolation   INT_LINK_007
-    more than FRAME_BYTES_MAX, HEAD_BYTES_MAX or a limit of a field     RemoteViolation   INT_LINK_008
+    more than FRAME_BYTES_MAX, or a limit of head, content or a field   RemoteViolation   INT_LINK_008
     a `type` that is not known                                          RemoteViolation   INT_LINK_009
     a value of an enum that is not known                                RemoteViolation   INT_LINK_012
     lengths that do not add up, another kind, a field that is missing   RemoteViolation   INT_LINK_013
@@ -75,7 +75,7 @@ from penstock.protocol.job_messages import (
     JobStatusUpdate,
     ScheduleNotification,
 )
-from penstock.protocol.limits import FRAME_BYTES_MAX, HEAD_BYTES_MAX
+from penstock.protocol.limits import CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HEAD_BYTES_MAX
 from penstock.protocol.messages import (
     PROTOCOL_VERSION,
     Acknowledgment,
@@ -198,12 +198,9 @@ def decode_message(data: bytes | bytearray | memoryview) -> ControlMessage:
 
 def _sealed(kind: int, head: bytes, content: memoryview) -> bytes:
     """Put the parts together. One copy of the content, which is the last."""
+    if too_large := _too_large(len(head), content.nbytes):
+        raise Unsendable("INT_LINK_015", too_large)
     front_bytes = _aligned(PREAMBLE.size + len(head))
-    size_bytes = front_bytes + content.nbytes + SEAL_BYTES
-    if len(head) > HEAD_BYTES_MAX:
-        raise Unsendable("INT_LINK_015", f"the head of a message is {_too_many(len(head), HEAD_BYTES_MAX)}")
-    if size_bytes > FRAME_BYTES_MAX:
-        raise Unsendable("INT_LINK_015", f"a frame is {_too_many(size_bytes, FRAME_BYTES_MAX)}")
     preamble = PREAMBLE.pack(MAGIC, FORMAT_VERSION, kind, 0, len(head), content.nbytes)
     front = b"".join((preamble, head, bytes(front_bytes - PREAMBLE.size - len(head))))
     return b"".join((front, content, _seal(front, content)))
@@ -213,7 +210,7 @@ def _opened(kind: int, data: bytes | bytearray | memoryview) -> tuple[memoryview
     """Return head and content of what is sealed in `data`."""
     view = memoryview(data).cast("B").toreadonly()
     if len(view) > FRAME_BYTES_MAX:
-        raise RemoteViolation("INT_LINK_008", f"a frame is {_too_many(len(view), FRAME_BYTES_MAX)}")
+        raise RemoteViolation("INT_LINK_008", f"a frame is {len(view):,} bytes, and {FRAME_BYTES_MAX:,} are allowed")
     if len(view) < PREAMBLE.size + SEAL_BYTES:
         raise DamagedFrame("INT_LINK_005", f"{len(view)} bytes are no frame")
     magic, format_version, found, zero, head_bytes, content_bytes = PREAMBLE.unpack_from(view)
@@ -227,8 +224,8 @@ def _opened(kind: int, data: bytes | bytearray | memoryview) -> tuple[memoryview
         raise DamagedFrame("INT_LINK_006", f"the seal of a frame of {len(view):,} bytes does not fit")
     if format_version != FORMAT_VERSION:
         raise RemoteViolation("INT_LINK_007", f"a frame has format {format_version}, this end reads {FORMAT_VERSION}")
-    if head_bytes > HEAD_BYTES_MAX:
-        raise RemoteViolation("INT_LINK_008", f"the head of a message is {_too_many(head_bytes, HEAD_BYTES_MAX)}")
+    if too_large := _too_large(head_bytes, content_bytes):
+        raise RemoteViolation("INT_LINK_008", too_large)
     if (found, zero, size_bytes) != (kind, 0, len(view)):
         raise _misbuilt(f"kind {found}, {zero}, {size_bytes:,} bytes stand where {kind}, 0, {len(view):,} must")
     return view[PREAMBLE.size : PREAMBLE.size + head_bytes], view[front_bytes:-SEAL_BYTES]
@@ -245,8 +242,13 @@ def _aligned(size_bytes: int) -> int:
     return size_bytes + -size_bytes % ALIGNMENT
 
 
-def _too_many(size_bytes: int, most: int) -> str:
-    return f"{size_bytes:,} bytes, and {most:,} are allowed"
+def _too_large(head_bytes: int, content_bytes: int) -> str:
+    """Say which part is larger than it may be; nothing where neither is."""
+    if head_bytes > HEAD_BYTES_MAX:
+        return f"the head of a message is {head_bytes:,} bytes, and {HEAD_BYTES_MAX:,} are allowed"
+    if content_bytes > CONTENT_BYTES_MAX:
+        return f"the content of a frame is {content_bytes:,} bytes, and {CONTENT_BYTES_MAX:,} are allowed"
+    return ""
 
 
 # --- the head -----------------------------------------------------------------------------------------------------

@@ -40,9 +40,13 @@ class Heartbeat(msgspec.Struct, frozen=True, tag=True):
 
 
 class Close(msgspec.Struct, frozen=True, tag=True):
-    """Nothing more will come: `messages` were sent in this incarnation of the sender."""
+    """Nothing more will come: `messages` were sent in this incarnation of the sender.
+
+    `final` says that they are answered and that no other incarnation will follow: the receiver may leave, too.
+    """
 
     messages: int
+    final: bool = False
 
 
 Body: TypeAlias = Message | Hello | Heartbeat | Close

@@ -37,6 +37,8 @@ FRAME_BYTES_MAX = 64 << 20
 HEAD_BYTES_MAX = 16 << 20
 """All of a frame but the content of its records. Room for a million sequences of nine bytes each, the largest single
 answer there is. A head becomes objects of several times its size."""
+CONTENT_BYTES_MAX = FRAME_BYTES_MAX - HEAD_BYTES_MAX - 64
+"""The records of a batch, as Arrow has them: what is left of a frame, whatever its head is like."""
 RECORDS_MAX = 1_000_000
 """Records of a batch, and so sequences in one answer: as many as ALPHA_BETA_BATCH_SIZE may be set to."""
 GROUPS_MAX = 10_000

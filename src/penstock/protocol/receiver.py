@@ -178,11 +178,6 @@ class Receiver:
         """Whether all that the sender will ever send has been received."""
         return self._messages is not None and self.received_below >= self._messages
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the sender has an answer to all that it sent."""
-        return self._messages is not None and self._confirmed_below >= self._messages
-
     def received(
         self, metadata: BatchMetadata, digest: str, records: int | None, stream_offset: int | None = None
     ) -> tuple[ReceiverEvent, ...]:

@@ -233,9 +233,14 @@ class Sender(Generic[SummaryT]):
         """Depth of the error queue: batches held until the circuit lets them pass."""
         return sum(entry.state is TransferState.PARKED for entry in self._unreceived.values())
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as much is unsettled as may be."""
+        return self.messages - self.answered_below >= self._limits.unsettled_batches
+
     def may_send_at(self, now_s: float, records: int = 1, *, streaming: bool = False) -> float | None:
         """Return when so many records may be sent: `now_s` for at once, None when only the other end can tell."""
-        if self.messages - self.answered_below >= self._limits.unsettled_batches or not self._circuit_lets_pass():
+        if self.is_full or not self._circuit_lets_pass():
             return None
         if streaming:
             return now_s if self.streamed + records <= self.credit_to else None

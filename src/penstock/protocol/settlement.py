@@ -45,9 +45,13 @@ class _Open:
 class Settlement:
     """Tallies outcomes over input ranges. Pure: what may be released comes back from the call that allows it."""
 
-    def __init__(self, destinations: Sequence[str]) -> None:
-        """`destinations` must all account for every record."""
+    def __init__(self, destinations: Sequence[str], *, gaps: bool = False) -> None:
+        """`destinations` must all account for every record.
+
+        With `gaps`, ranges may leave out records: those that were settled before they came here.
+        """
         self._destinations = tuple(destinations)
+        self._gaps = gaps
         self._open: dict[str, deque[_Open]] = {}
         self._opened_to: dict[str, int] = {}
         self.records_open = 0
@@ -56,13 +60,13 @@ class Settlement:
         return f"<Settlement {self.records_open:,} records open in {len(self._open)} partitions>"
 
     def open(self, partition: str, range_: Range, records: int | None = None) -> tuple[Settled, ...]:
-        """Begin to wait for answers about `range_`, which must follow the partition's last one without gap.
+        """Begin to wait for answers about `range_`, which must follow the partition's last one, without gap if need be.
 
         `records` is how many records of the range there are to account for (all, unless some left before they came
         here). An empty range settles at once, in its turn.
         """
         expected = self._opened_to.get(partition, range_.start)
-        if range_.start != expected:
+        if range_.start < expected or (range_.start > expected and not self._gaps):
             raise Corruption("INT_LEDGER_003", f"{partition}: {range_} was opened where {expected} had to follow")
         records = len(range_) if records is None else records
         answered = {destination: RangeSet() for destination in self._destinations}

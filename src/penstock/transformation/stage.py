@@ -110,6 +110,7 @@ class Transformation:
         """Work until Alpha closes and everything is answered."""
         while not await self._settled_all():
             self._forget()
+        self._link.finish()
 
     async def _settled_all(self) -> bool:
         """Work to the end; False where one of the others began again meanwhile."""
@@ -120,6 +121,7 @@ class Transformation:
                 tasks.create_task(self._answer_all())
                 await self._work_all()
                 self._link.close()
+                await self._incoming.finished()
         except* SenderIsNew as group:
             lost = group
         except* (ReceiverIsNew, OriginalsGone) as group:
@@ -130,7 +132,7 @@ class Transformation:
         return lost is None
 
     def _forget(self) -> None:
-        self._settlement = Settlement(tuple(self._transformers))
+        self._settlement = Settlement(tuple(self._transformers), gaps=True)
         self._inputs: dict[tuple[str, Range], _Input] = {}
         self._sent: dict[str, _Sent] = {}
         self._covered: dict[tuple[str, str], int] = {}
