@@ -29,6 +29,7 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.receiver import Acknowledge, Drop, DropReason, Halt, Hold, Queue, Receiver, Signal
 from penstock.protocol.session import Session, Verdict, fresh
+from penstock.protocol.versions import agree
 from penstock.threads import to_its_end
 
 if TYPE_CHECKING:
@@ -206,7 +207,9 @@ class ReceivingEnd:
         ]
 
     def _hear(self, frame: Frame, checked: _Checked | None) -> bool:
-        """Take a frame; return whether it is to be answered by HELLO."""
+        """Take a frame; return whether to greet in answer. Raises RemoteViolation for a version of no use."""
+        if isinstance(frame.body, Hello):
+            agree(frame.body.protocol_version)
         heard = self._session.received(frame)
         match heard.verdict:
             case Verdict.COUNTS:

@@ -48,6 +48,7 @@ from penstock.protocol.sender import (
     Transmit,
 )
 from penstock.protocol.session import Session, Verdict, fresh
+from penstock.protocol.versions import agree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -193,7 +194,9 @@ class SendingEnd(Generic[SummaryT]):
         raise Unavailable("INT_LINK_011", f"{self._source}: the receiving end of {self._hop} closed")
 
     def _hear(self, frame: Frame, now_s: float) -> bool:
-        """Take a frame; return whether it is to be answered by HELLO."""
+        """Take a frame; return whether to greet in answer. Raises RemoteViolation for a version of no use."""
+        if isinstance(frame.body, Hello):
+            agree(frame.body.protocol_version)
         heard = self._session.received(frame)
         match heard.verdict:
             case Verdict.COUNTS if self._broken is None:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 from penstock.delivery.stage import Delivery
 from penstock.ingestion.stage import Ingestion
 from penstock.links.envelope import Envelope
+from penstock.links.limits import receiving_limits, sending_limits
 from penstock.links.memory import connect_in_memory
-from penstock.links.receiving import EndLimits, ReceivingEnd
-from penstock.links.sending import CircuitLimits, SendingEnd
+from penstock.links.receiving import ReceivingEnd
+from penstock.links.sending import SendingEnd
 from penstock.model.batch import RESERVED_FIELDS
 from penstock.model.schema import arrow_schema
 from penstock.observing.facts import Hop
 from penstock.protocol.messages import Module
-from penstock.protocol.receiver import QueueLimits
-from penstock.protocol.sender import LinkLimits
 from penstock.transformation.stage import Transformation
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from penstock.ingestion.stage import Validates
     from penstock.links.memory import Connect
     from penstock.model.pipeline import SourceTable
-    from penstock.model.settings import Settings
     from penstock.ports import RunContext, Sink, Source
     from penstock.protocol.messages import QualitySummary, TransformationSummary, ValidationSummary
     from penstock.transformation.apply import Transformer
@@ -55,15 +53,15 @@ class Flow:
         out = Envelope(Module.ALPHA, Module.BETA, context.clock, context.chance)
         on = Envelope(Module.BETA, Module.GAMMA, context.clock, context.chance)
         to_beta: SendingEnd[ValidationSummary] = SendingEnd(
-            Hop.ALPHA_BETA, name, _sending_limits(Hop.ALPHA_BETA, settings), alpha, (out, out.alpha_beta), context
+            Hop.ALPHA_BETA, name, sending_limits(Hop.ALPHA_BETA, settings), alpha, (out, out.alpha_beta), context
         )
         to_gamma: SendingEnd[tuple[TransformationSummary, QualitySummary]] = SendingEnd(
-            Hop.BETA_GAMMA, name, _sending_limits(Hop.BETA_GAMMA, settings), beta_out, (on, on.beta_gamma), context
+            Hop.BETA_GAMMA, name, sending_limits(Hop.BETA_GAMMA, settings), beta_out, (on, on.beta_gamma), context
         )
         validated = arrow_schema(parts.table.fields, *RESERVED_FIELDS)
         from_alpha = ReceivingEnd(
             Hop.ALPHA_BETA,
-            _receiving_limits(Hop.ALPHA_BETA, "BETA_QUEUE_BATCHES", settings),
+            receiving_limits(Hop.ALPHA_BETA, settings),
             beta_in,
             lambda _: validated,
             out.back(),
@@ -72,7 +70,7 @@ class Flow:
         schemas = {model: transformer.schema for model, transformer in parts.transformers.items()}
         from_beta = ReceivingEnd(
             Hop.BETA_GAMMA,
-            _receiving_limits(Hop.BETA_GAMMA, "GAMMA_QUEUE_BATCHES", settings),
+            receiving_limits(Hop.BETA_GAMMA, settings),
             gamma,
             lambda metadata: schemas.get(metadata.destination),
             on.back(),
@@ -105,33 +103,3 @@ class Flow:
             tasks.create_task(self._delivery.run())
             tasks.create_task(self._transformation.run())
             tasks.create_task(self._ingestion.run(starts, register))
-
-
-def _sending_limits(hop: Hop, settings: Settings) -> tuple[LinkLimits, CircuitLimits]:
-    prefix = hop.upper()
-    limits = LinkLimits(
-        ack_timeout_s=settings.seconds(f"{prefix}_ACK_TIMEOUT_MS"),
-        retry_delay_s=settings.seconds(f"{prefix}_RETRY_DELAY_MS"),
-        retries_max=settings.whole(f"{prefix}_MAX_RETRIES"),
-        backoff_multiplier=settings[f"{prefix}_BACKOFF_MULTIPLIER"],
-        window_batches=settings.whole("TRANSFER_WINDOW_BATCHES"),
-        unsettled_batches=settings.whole("UNSETTLED_BATCHES"),
-        heartbeat_s=settings.seconds("LINK_HEARTBEAT_MS"),
-        # One that is larger than the credit could never be sent.
-        streaming_records=min(settings.whole("STREAMING_BATCH_RECORDS"), settings.whole("STREAMING_CREDIT_RECORDS")),
-        streaming_budget_s=settings.seconds("STREAMING_BUDGET_MS"),
-    )
-    reset_timeout_s = settings.seconds("CIRCUIT_RESET_TIMEOUT_MS")
-    return limits, CircuitLimits(settings.whole("CIRCUIT_FAILURE_THRESHOLD"), reset_timeout_s)
-
-
-def _receiving_limits(hop: Hop, capacity: str, settings: Settings) -> EndLimits:
-    queue = QueueLimits(
-        settings.whole(capacity),
-        settings["BACKPRESSURE_HIGH_WATERMARK"],
-        settings["BACKPRESSURE_LOW_WATERMARK"],
-        settings.whole("STREAMING_CREDIT_RECORDS"),
-        settings.whole("UNSETTLED_BATCHES"),
-        settings.whole(f"{hop.upper()}_MAX_RETRIES"),
-    )
-    return EndLimits(queue, settings.whole("TRANSFER_WINDOW_BATCHES"), settings.seconds("LINK_HEARTBEAT_MS"))
