@@ -86,6 +86,8 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("INT_ALPHA_013", "source changed under its position", _C, _P, _M, "restore it, or --rewind / --accept"),
     ErrorKind("INT_ALPHA_014", "source cannot be read", _E, _T, _M, "check permission and connection, run again"),
     ErrorKind("INT_ALPHA_015", "source is ambiguous", _E, _P, _M, "keep one, or name it in the connection's path"),
+    ErrorKind("INT_ALPHA_016", "unread content of a source is gone", _E, _P, _R, "look for a copy of it, then discard"),
+    ErrorKind("INT_ALPHA_017", "state of a source cannot be kept", _C, _T, _M, "free space or mend permission"),
     # Beta: what cannot be transformed.
     ErrorKind("INT_BETA_001", "record cannot be mapped to the model", _E, _P, _R, "mend the mapping, then replay"),
     ErrorKind("INT_BETA_002", "expression failed on the record", _E, _P, _R, "mend the expression, then replay"),
@@ -190,3 +192,11 @@ class Unsendable(PenstockError):
 
 class Corruption(PenstockError):
     """Content or counts do not add up. The partition halts until a person lifts it."""
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group of groups: the others followed from it, or came too late to matter."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -31,7 +31,7 @@ from penstock.observing.facts import (
 )
 from penstock.ports import Fate, OriginalsGone, SenderIsNew, Taken
 from penstock.protocol.backoff import delay_s
-from penstock.protocol.messages import Module
+from penstock.protocol.messages import Module, Priority
 from penstock.threads import to_its_end
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ class Delivery:
             taken = await self._gather()
             for batch in taken.batches:
                 self._admit(batch)
-            for destination in self._due(at_once=taken.closed or taken.hurry or not taken.batches):
+            critical = any(batch.metadata.priority is Priority.CRITICAL for batch in taken.batches)
+            for destination in self._due(at_once=critical or taken.closed or taken.hurry or not taken.batches):
                 await self._commit(destination)
 
     def _recall(self) -> None:

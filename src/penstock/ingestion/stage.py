@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, first_of
 from penstock.ingestion.assembly import Shape, cut
 from penstock.ingestion.gathering import Gathered, Piece
 from penstock.ingestion.reading import AtRest, Followed, Read, Start
@@ -153,7 +153,7 @@ class Ingestion:
                 await self._hand_over(starts, register)
                 self._link.close()
         except* ReceiverIsNew as lost:
-            self._observer.saw(WentBack(self._name, Module.ALPHA, str(lost.exceptions[0])))
+            self._observer.saw(WentBack(self._name, Module.ALPHA, str(first_of(lost))))
             again = True
         else:
             again = False

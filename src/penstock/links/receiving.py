@@ -154,8 +154,10 @@ class ReceivingEnd:
             self._perform(self._machine.taken(len(arrived) - len(streamed), records, self._clock.now_s()))
             self._admit_waiting()
             self._speak()
-        hurry, self._hurry = self._hurry, False
-        return Taken(arrived, hurry, closed=self._queue.closed and not self._queue)
+        is_all = not self._queue
+        hurry = self._hurry and is_all
+        self._hurry &= not is_all
+        return Taken(arrived, hurry, closed=self._queue.closed and is_all)
 
     def answer(self, payloads: Sequence[AcknowledgmentPayload]) -> None:
         """Tell the other end that batches are settled or rejected."""
@@ -340,15 +342,14 @@ class ReceivingEnd:
 
     def _forget(self, why: Exception | None) -> None:
         """Let go of all that came and is not answered. Where nothing has come there is nothing to tell the stage."""
-        if why is not None and not self._machine.messages_seen:
-            return
+        had_come = self._machine.messages_seen
         self._machine = Receiver(self._limits.queue)
         self._held.clear()
         self._waiting.clear()
         self._hurry = False
         if why is None:
             self._queue.reset()
-        else:
+        elif had_come:
             self._queue.interrupt(why)
 
     def _begin_beyond(self, beyond: int) -> None:

@@ -100,6 +100,7 @@ class SendingEnd(Generic[SummaryT]):
         self._broken: Exception | None = None
         self._closing = False
         self._close_is_known = False
+        self._hurrying = False
         self._done = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at_s = float("inf")
@@ -121,7 +122,7 @@ class SendingEnd(Generic[SummaryT]):
             self._machine = self._new_machine()
         self._begun = True
         self._broken = None
-        self._closing = self._close_is_known = False
+        self._closing = self._close_is_known = self._hurrying = False
         self._answers.reset()
         self._greet()
 
@@ -153,16 +154,18 @@ class SendingEnd(Generic[SummaryT]):
 
     def hurry(self) -> None:
         """Tell the receiver that we wait for what we have sent."""
-        self._say(Heartbeat(flush=True))
+        self._hurrying = True
+        self._show()
 
     def close(self) -> None:
         """Say that no more batches will come. Answers still arrive."""
         self._closing = True
-        self._say(Close(self._machine.messages))
+        self._show()
 
     def finish(self) -> None:
         """Leave: everything is answered, and nothing will begin again."""
-        self._say(Close(self._machine.messages, final=True))
+        if self._broken is None:
+            self._say(Close(self._machine.messages, final=True))
         self._done.set()
 
     async def run(self) -> None:
@@ -184,11 +187,13 @@ class SendingEnd(Generic[SummaryT]):
     async def _listen(self) -> None:
         while frames := await self._transport.receive(FRAMES_AT_ONCE):
             now_s = self._clock.now_s()
-            greet = False
+            greet, was_open = False, self._session.is_open
             for frame in frames:
                 greet |= self._hear(frame, now_s)
             if greet:
                 self._greet()
+            if self._session.is_open and not was_open and (self._closing or self._hurrying):
+                self._show()  # it was said to nobody
             self._moved.set()
             self._close_answers()
         raise Unavailable("INT_LINK_011", f"{self._source}: the receiving end of {self._hop} closed")
@@ -265,6 +270,7 @@ class SendingEnd(Generic[SummaryT]):
                     self._timed(LatencyStage.HAND_OFF, event.seconds, event.metadata.record_count)
                 case Answered():
                     self._timed(LatencyStage.ACKNOWLEDGEMENT, event.seconds, event.metadata.record_count)
+                    self._hurrying = False
                     self._observer.saw(BatchAnswered(self._hop, event.metadata.record_count))
                     self._answers.put(event)
                 case Parked():
@@ -273,17 +279,20 @@ class SendingEnd(Generic[SummaryT]):
                     self._say(self._envelope.circuit_change(f"{self._source}/{self._hop}", event))
                     self._observer.saw(CircuitChanged(self._hop, event.previous, event.new))
                 case Beat():
-                    self._beat()
+                    self._show()
                 case Silence():
                     self._observer.saw(LinkSilent(self._hop, event.seconds))
                 case _:
                     assert_never(event)
 
-    def _beat(self) -> None:
-        if not self._session.is_open:
+    def _show(self) -> None:
+        """Say that we are here, and what of us may have been lost."""
+        if self._broken is not None or not self._session.is_open:
             self._greet()
-            return
-        self._say(Close(self._machine.messages) if self._closing else Heartbeat())
+        elif self._closing:
+            self._say(Close(self._machine.messages))
+        else:
+            self._say(Heartbeat(flush=self._hurrying))
 
     def _timed(self, stage: LatencyStage, seconds: float, records: int) -> None:
         if self._hop is Hop.ALPHA_BETA:
@@ -297,7 +306,8 @@ class SendingEnd(Generic[SummaryT]):
 
     def _say(self, body: Body) -> None:
         session = self._session
-        self._transport.send(Frame(session.me, session.peer, self._machine.answered_below, body))
+        answered_below = 0 if self._broken is not None else self._machine.answered_below
+        self._transport.send(Frame(session.me, session.peer, answered_below, body))
 
     def _break(self, why: Exception) -> None:
         """Stop here: the stage has to begin again, or to give up."""

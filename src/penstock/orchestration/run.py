@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.connectors import open_sink
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, first_of
 from penstock.ledger import Ledger, RunBook, RunStatus, hold
 from penstock.model.pipeline import encode, fingerprint
 from penstock.observing.facts import Everyone, SourceOpened
@@ -99,7 +99,9 @@ class _Run:
             interrupted = self._stopping and not self._plan.follow  # following ends no other way
             status = Status.INTERRUPTED if interrupted else Status.COMPLETED
         except* PenstockError as group:
-            trouble = trouble_of(_first(group))
+            error = first_of(group)
+            assert isinstance(error, PenstockError)
+            trouble = trouble_of(error)
             status = Status.FAILED
         ledger.record_evidence(run_id, requirements)
         ledger.end_run(run_id, RunStatus(status.value))
@@ -247,11 +249,3 @@ class _Run:
         if self._stopping:
             raise KeyboardInterrupt
         self.stop()
-
-
-def _first(group: BaseExceptionGroup[PenstockError]) -> PenstockError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, PenstockError)
-    return error

@@ -7,18 +7,19 @@ SMOOTHING = 0.2
 
 
 class Pace:
-    """Measures how fast credit is granted while the receiver has work: that is how fast it works.
+    """Measures how fast credit is granted while the sender wants for it: that is how fast the receiver works.
 
-    Only while credit has run out is that certain; a receiver that keeps up is not measured and gets the most.
+    While nobody wants, grants say nothing about its speed. Once there is credit to spare it keeps up, and nothing is
+    gained by small ones.
     """
 
     def __init__(self, budget_s: float, most: int) -> None:
         """`budget_s` is how long the receiver may work on one micro-batch, `most` its records in any case."""
         self._budget_s = budget_s
         self._most = most
-        self._busy_since_s: float | None = None
+        self._since_s: float | None = None
         self.records_per_s: float | None = None
-        """None until it has been measured."""
+        """None where the receiver keeps up."""
 
     def __repr__(self) -> str:
         return f"<Pace {self.size} records, {self.records_per_s} records/s>"
@@ -30,12 +31,22 @@ class Pace:
             return self._most
         return max(1, min(self._most, int(self.records_per_s * self._budget_s)))
 
-    def granted(self, records: int, ahead: int, now_s: float) -> None:
-        """Take a grant for `records` more. `ahead` is streamed minus granted before it: 0 when credit had run out."""
-        if self._busy_since_s is not None and now_s > self._busy_since_s:
-            measured = records / (now_s - self._busy_since_s)
-            before = self.records_per_s
-            self.records_per_s = measured if before is None else before + SMOOTHING * (measured - before)
-        self._busy_since_s = now_s if ahead >= 0 else None
-        if ahead < 0:
-            self.records_per_s = None  # it keeps up: nothing is gained by smaller ones
+    def wanting(self, now_s: float) -> None:
+        """Something waits for credit."""
+        if self._since_s is None:
+            self._since_s = now_s
+
+    def granted(self, records: int, now_s: float) -> None:
+        """So many more records may be sent."""
+        if self._since_s is None or now_s <= self._since_s:
+            return
+        measured = records / (now_s - self._since_s)
+        before = self.records_per_s
+        self.records_per_s = measured if before is None else before + SMOOTHING * (measured - before)
+        self._since_s = now_s
+
+    def let_go(self, spare: int) -> None:
+        """What waited, if anything did, was sent; `spare` records more may be."""
+        self._since_s = None
+        if spare >= self._most:
+            self.records_per_s = None

@@ -288,9 +288,12 @@ class Receiver:
             raise _violation(f"message {number} came while those from {self._confirmed_below} on are unsettled")
         if self._messages is not None and number >= self._messages:
             raise _violation(f"message {number} came after the link was closed at {self._messages}")
-        if stream_offset is not None and stream_offset + metadata.record_count > self.credit_to:
-            what = f"{stream_offset + metadata.record_count:,} records were streamed where {self.credit_to:,} may be"
-            raise _violation(what)
+        if stream_offset is None:
+            return
+        streamed = stream_offset + metadata.record_count
+        held = self.depth_records + metadata.record_count
+        if streamed > self.credit_to or held > self._limits.credit_records:
+            raise _violation(f"{streamed:,} records were streamed where {self.credit_to:,} may be")
 
     def _has_place_for(self, number: int) -> bool:
         """The last place is kept for the next batch in order: early ones must not lock out what they wait for."""

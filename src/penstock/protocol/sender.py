@@ -22,6 +22,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from penstock.errors import RemoteViolation
+from penstock.model.outcome import Outcome
 from penstock.protocol.backoff import delay_s
 from penstock.protocol.breaker import CircuitState
 from penstock.protocol.messages import AcknowledgmentPayload, AckStatus, SignalType
@@ -243,7 +244,10 @@ class Sender(Generic[SummaryT]):
         if self.is_full or not self._circuit_lets_pass():
             return None
         if streaming:
-            return now_s if self.streamed + records <= self.credit_to else None
+            if self.streamed + records <= self.credit_to:
+                return now_s
+            self.pace.wanting(now_s)
+            return None
         if self._window_used >= self._limits.window_batches:
             return None
         return max(now_s, self._last_sent_s + self._gap_s)
@@ -262,6 +266,7 @@ class Sender(Generic[SummaryT]):
         self.messages += 1
         if outgoing.streaming:
             self.streamed += metadata.record_count
+            self.pace.let_go(self.credit_to - self.streamed)
         else:
             self._window_used += 1
             self._last_sent_s = now_s
@@ -297,7 +302,7 @@ class Sender(Generic[SummaryT]):
         if received_below > self.messages:
             raise _violation(f"{received_below} messages were received of the {self.messages} that were sent")
         if credit_to > self.credit_to:
-            self.pace.granted(credit_to - self.credit_to, self.streamed - self.credit_to, now_s)
+            self.pace.granted(credit_to - self.credit_to, now_s)
             self.credit_to = credit_to
         arrived = list(takewhile(lambda number: number < received_below, self._unreceived))
         return tuple(event for number in arrived for event in self._arrived(self._in_flight[number], now_s))
@@ -338,7 +343,8 @@ class Sender(Generic[SummaryT]):
         metadata = entry.metadata
         if settled.range != metadata.range:
             raise _violation(f"{settled.range} was settled by the number of {metadata.range}")
-        rejected = {sequence for each in settled.excepted for sequence in each.sequences}
+        dead = (each for each in settled.excepted if each.outcome is Outcome.DEAD_LETTERED)
+        rejected = {sequence for each in dead for sequence in each.sequences}
         payload = AcknowledgmentPayload(
             metadata.batch_id,
             settled.status,

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 
-from penstock.errors import BatchRefused
+from penstock.errors import BatchRefused, first_of
 from penstock.model.batch import sequences_of
 from penstock.model.outcome import Count, DeadLetter, Outcome, RecordError, Stage
 from penstock.model.position import Range
 from penstock.observing.facts import LatencyStage, Timed, WentBack
-from penstock.ports import OriginalsGone, ReceiverIsNew, SenderIsNew
+from penstock.ports import OriginalsGone, ReceiverIsNew, SenderIsNew, Taken
 from penstock.protocol.batches import Covers, Stamps, outgoing
 from penstock.protocol.messages import AcknowledgmentPayload, AckStatus, Excepted, Module, Priority
 from penstock.protocol.settlement import Settlement
@@ -128,7 +128,7 @@ class Transformation:
             lost = group
             self._incoming.begin()
         if lost is not None:
-            self._observer.saw(WentBack(self._source, Module.BETA, str(_first(lost))))
+            self._observer.saw(WentBack(self._source, Module.BETA, str(first_of(lost))))
         return lost is None
 
     def _forget(self) -> None:
@@ -147,13 +147,11 @@ class Transformation:
                 async with asyncio.timeout(self._wait_s()):
                     taken = await self._incoming.take(BATCHES_AT_ONCE)
             except TimeoutError:
-                await self._flush(self._overdue())
-                continue
+                taken = Taken()
             closed = taken.closed
             for partition, batches in groupby(taken.batches, key=lambda batch: batch.metadata.partition):
                 await self._work(partition, list(batches))
-            if taken.hurry or closed:
-                await self._flush(list(self._assemblies))
+            await self._flush(list(self._assemblies) if taken.hurry or closed else self._overdue())
             if taken.hurry:
                 self._link.hurry()
 
@@ -251,22 +249,21 @@ class Transformation:
             ]
         self._quality[destination] = result.quality.summary()
         assembly = self._assemblies[destination, partition]
-        for each in assembly.add(_one_batch(result.rows), inputs, decided, self._clock.now_s()):
+        priority, urgent = _urgency(inputs)
+        found = list(assembly.add(_one_batch(result.rows), inputs, decided, self._clock.now_s()))
+        if urgent:
+            found += assembly.flush()
+        last = max((number for number, each in enumerate(found) if isinstance(each, Assembled)), default=None)
+        for number, each in enumerate(found):
             if isinstance(each, Part):
                 yield destination, each
             else:
-                yield self._ready(destination, partition, each)
-        if any(metadata.urgent for metadata in inputs):
-            critical = any(metadata.priority is Priority.CRITICAL for metadata in inputs)
-            priority = Priority.CRITICAL if critical else Priority.NORMAL
-            yield from self._rest(destination, partition, assembly, priority)
+                yield self._ready(destination, partition, each, priority, flush=urgent and number == last)
 
-    def _rest(
-        self, destination: str, partition: str, assembly: Assembly, priority: Priority = Priority.NORMAL
-    ) -> Iterator[_Ready]:
+    def _rest(self, destination: str, partition: str, assembly: Assembly) -> Iterator[_Ready]:
         """Put what waits into a batch that nothing will linger on."""
         for each in assembly.flush():
-            yield self._ready(destination, partition, each, priority, flush=True)
+            yield self._ready(destination, partition, each, flush=True)
 
     def _ready(
         self,
@@ -347,11 +344,10 @@ class Transformation:
         )
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _urgency(inputs: Sequence[BatchMetadata]) -> tuple[Priority, bool]:
+    """Return the priority of what input batches come to, and whether it may linger."""
+    critical = any(metadata.priority is Priority.CRITICAL for metadata in inputs)
+    return Priority.CRITICAL if critical else Priority.NORMAL, any(metadata.urgent for metadata in inputs)
 
 
 def _one_batch(rows: pa.Table) -> pa.RecordBatch:
