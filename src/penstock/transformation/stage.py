@@ -118,10 +118,11 @@ class Transformation:
         lost: BaseExceptionGroup[Exception] | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._answer_all())
+                answering = tasks.create_task(self._answer_all())
                 await self._work_all()
                 self._link.close()
                 await self._incoming.finished()
+                answering.cancel()  # Alpha has all it needs: what Gamma does now concerns nobody
         except* SenderIsNew as group:
             lost = group
         except* (ReceiverIsNew, OriginalsGone) as group:
