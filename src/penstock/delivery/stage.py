@@ -13,10 +13,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.delivery.fates import REJECTED, Fates, answer_for, rejected
 from penstock.errors import BatchRefused, RemoteViolation, Unavailable
-from penstock.model.batch import sequences_of
+from penstock.model.batch import SEQUENCE, sequences_of
 from penstock.model.outcome import DeadLetter, Outcome, RecordError, Stage
 from penstock.model.position import Mark, Range
 from penstock.observing.facts import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from penstock.ports import Arrived, Inbound, Original, RunContext, Sink
 
     Originals = Callable[[str, Sequence[int]], Sequence[Original]]
+    Refused = dict[str, dict[int, RecordError]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -228,23 +230,46 @@ class Delivery:
     def _write_and_commit(self, destination: str, batches: Sequence[Arrived], began_s: float) -> list[Answer]:
         """Dead letters first, then rows and mark in one transaction: a mark never passes an undurable dead letter.
 
-        Batches that the destination refuses as a whole are found by writing each by itself.
+        Where the destination refuses rows as a whole, those that are to blame are found first, and left out.
         """
         try:
-            return self._transact(destination, batches, began_s)
-        except BatchRefused as error:
-            if len(batches) == 1:
-                return self._reject(destination, batches[0], error, began_s)
-        return [answer for batch in batches for answer in self._write_and_commit(destination, [batch], began_s)]
+            return self._transact(destination, batches, began_s, {})
+        except BatchRefused:
+            return self._transact(destination, batches, began_s, self._refused_by(destination, batches))
 
-    def _transact(self, destination: str, batches: Sequence[Arrived], began_s: float) -> list[Answer]:
+    def _refused_by(self, destination: str, batches: Sequence[Arrived]) -> Refused:
+        """Find, by trying without committing, the records that the destination refuses to be asked about again."""
+        refused: Refused = {}
+        for partition, own in groupby(batches, key=_partition_of):
+            rows = [part for batch in own if (part := self._trimmed(destination, batch, {})).num_rows]
+            if rows:
+                blamed = self._blame(self._sinks[destination], partition, pa.Table.from_batches(rows))
+                refused.setdefault(partition, {}).update(blamed)
+        return refused
+
+    def _blame(self, sink: Sink, partition: str, rows: pa.Table) -> dict[int, RecordError]:
+        try:
+            sink.write(rows, partition)
+        except BatchRefused as error:
+            if rows.num_rows == 1:
+                (sequence,) = rows.column(SEQUENCE).to_pylist()
+                return {sequence: RecordError(REJECTED, "", error.message)}
+        else:
+            return {}
+        finally:
+            sink.rollback()
+        half = rows.num_rows // 2
+        return self._blame(sink, partition, rows.slice(0, half)) | self._blame(sink, partition, rows.slice(half))
+
+    def _transact(self, destination: str, batches: Sequence[Arrived], began_s: float, refused: Refused) -> list[Answer]:
         sink = self._sinks[destination]
         exceptions: dict[str, dict[int, Fate]] = {}
         marks: dict[str, Mark] = {}
         try:
-            for partition, group in groupby(batches, key=lambda batch: batch.metadata.partition):
+            for partition, group in groupby(batches, key=_partition_of):
                 own = list(group)
-                self._write(destination, partition, own, exceptions.setdefault(partition, {}))
+                fates = exceptions.setdefault(partition, {})
+                self._write(destination, own, refused.get(partition, {}), fates)
                 marks[partition] = self._mark(destination, own[-1])
             self._at(CommitPoint.ROWS_AND_MARK, Moment.BEFORE, destination)
             sink.commit(list(marks.values()))
@@ -253,35 +278,33 @@ class Delivery:
             raise
         self._at(CommitPoint.ROWS_AND_MARK, Moment.AFTER, destination)
         self._book.confirm(destination, list(marks.values()))
-        fates = {partition: Fates(found) for partition, found in exceptions.items()}
-        answers = [self._answer(batch, fates[batch.metadata.partition], began_s) for batch in batches]
+        known = {partition: Fates(found) for partition, found in exceptions.items()}
+        answers = [self._answer(batch, known[batch.metadata.partition], began_s, refused) for batch in batches]
         self._observer.saw(RowsCommitted(destination, sum(answer.payload.records_accepted for answer in answers)))
         return answers
 
-    def _reject(self, destination: str, batch: Arrived, error: BatchRefused, began_s: float) -> list[Answer]:
-        """Account for a batch that cannot be written: its records are dead letters before the mark passes them."""
-        known: dict[int, Fate] = {}
-        refused = sequences_of(self._trimmed(destination, batch, known))
-        partition = batch.metadata.partition
-        errors = dict.fromkeys(refused, RecordError(REJECTED, "", error.message))
-        self._book.dead_letter(list(self._letters(destination, partition, errors)))
-        mark = self._mark(destination, batch)
-        self._sinks[destination].commit([mark])
-        self._book.confirm(destination, [mark])
-        fates = Fates(known | dict.fromkeys(refused, Fate(Outcome.DEAD_LETTERED, REJECTED)))
-        return [rejected(self._answer(batch, fates, began_s), error.message)]
-
-    def _write(self, destination: str, partition: str, batches: Sequence[Arrived], fates: dict[int, Fate]) -> None:
+    def _write(
+        self,
+        destination: str,
+        batches: Sequence[Arrived],
+        known_refused: Mapping[int, RecordError],
+        fates: dict[int, Fate],
+    ) -> None:
         """Write what lies above the mark; note in `fates` every record that is not simply delivered."""
-        rows = [part for batch in batches if (part := self._trimmed(destination, batch, fates)).num_rows]
-        if not rows:
+        partition = batches[0].metadata.partition
+        parts = [part for batch in batches if (part := self._trimmed(destination, batch, fates)).num_rows]
+        if not parts:
             return
-        written = self._sinks[destination].write(pa.Table.from_batches(rows), partition)
-        if written.refused:
-            self._book.dead_letter(list(self._letters(destination, partition, written.refused)))
+        rows = pa.Table.from_batches(parts)
+        if known_refused:
+            rows = rows.filter(pc.invert(pc.is_in(rows.column(SEQUENCE), pa.array(known_refused, pa.int64()))))
+        written = self._sinks[destination].write(rows, partition)
+        refused = {**written.refused, **known_refused}
+        if refused:
+            self._book.dead_letter(list(self._letters(destination, partition, refused)))
         if written.superseded:
             self._book.supersede(destination, self._source, partition, sorted(written.superseded))
-        fates |= {sequence: Fate(Outcome.DEAD_LETTERED, error.code) for sequence, error in written.refused.items()}
+        fates |= {sequence: Fate(Outcome.DEAD_LETTERED, error.code) for sequence, error in refused.items()}
         fates |= dict.fromkeys(written.superseded, SUPERSEDED)
 
     def _trimmed(self, destination: str, batch: Arrived, fates: dict[int, Fate]) -> pa.RecordBatch:
@@ -318,14 +341,23 @@ class Delivery:
                 original.line,
             )
 
-    def _answer(self, batch: Arrived, fates: Fates, began_s: float) -> Answer:
-        return answer_for(
+    def _answer(self, batch: Arrived, fates: Fates, began_s: float, refused: Refused) -> Answer:
+        answer = answer_for(
             batch.metadata,
             fates.within(batch.metadata.range),
             source=self._source,
             duration_ms=int((self._clock.now_s() - began_s) * 1000),
             delivered_at=datetime.fromtimestamp(self._clock.time_s(), UTC),
         )
+        blamed = refused.get(batch.metadata.partition, {})
+        sequences = sequences_of(batch.records)
+        if not blamed or not all(sequence in blamed for sequence in sequences):
+            return answer
+        return rejected(answer, blamed[sequences[0]].message)
 
     def _at(self, point: CommitPoint, moment: Moment, destination: str) -> None:
         self._observer.saw(AtCommitPoint(point, moment, destination))
+
+
+def _partition_of(batch: Arrived) -> str:
+    return batch.metadata.partition

@@ -73,6 +73,16 @@ class Transformed:
     errors: Mapping[int, tuple[RecordError, ...]]
     quality: QualityFigures
 
+    def joined(self, after: Transformed) -> Transformed:
+        """Return this chunk and the one after it as one. Quality is that of the later one that has any rows."""
+        reasons = dict.fromkeys([*self.filtered, *after.filtered])
+        return Transformed(
+            pa.concat_tables([self.rows, after.rows]),
+            {reason: [*self.filtered.get(reason, ()), *after.filtered.get(reason, ())] for reason in reasons},
+            {**self.errors, **after.errors},
+            after.quality if after.rows.num_rows else self.quality,
+        )
+
 
 class Transformer:
     """Transforms records of one source table for one model. Used from one thread at a time."""

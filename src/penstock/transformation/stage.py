@@ -17,8 +17,8 @@ import msgspec
 import pyarrow as pa
 
 from penstock.errors import BatchRefused, first_of
-from penstock.model.batch import sequences_of
-from penstock.model.outcome import Count, DeadLetter, Outcome, RecordError, Stage
+from penstock.model.batch import SEQUENCE, sequences_of
+from penstock.model.outcome import DeadLetter, Outcome, RecordError, Stage
 from penstock.model.position import Range
 from penstock.observing.facts import LatencyStage, Timed, WentBack
 from penstock.ports import OriginalsGone, ReceiverIsNew, SenderIsNew, Taken
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from penstock.transformation.apply import Transformed, Transformer
 
     Originals = Callable[[str, Sequence[int]], Sequence[Original]]
+    Refused = Mapping[int, tuple[RecordError, ...]]
     Summary = tuple[TransformationSummary, QualitySummary]
 
 BATCHES_AT_ONCE = 128
@@ -192,32 +193,51 @@ class Transformation:
             await self._link.send(ready.outgoing)
 
     def _transform(self, partition: str, batches: Sequence[Arrived]) -> _Worked:
-        """Transform batches in one call; where that is refused, each by itself, to find the one that is to blame."""
-        try:
-            return self._transform_together(partition, batches)
-        except BatchRefused as error:
-            if len(batches) == 1:
-                return self._refuse(partition, batches[0], error)
-        parts = [self._transform(partition, [batch]) for batch in batches]
-        return _Worked(
-            tuple(each for part in parts for each in part.ready),
-            tuple(each for part in parts for each in part.done),
-        )
-
-    def _transform_together(self, partition: str, batches: Sequence[Arrived]) -> _Worked:
         rows = pa.Table.from_batches([batch.records for batch in batches])
-        results = {name: transformer.transform(rows) for name, transformer in self._transformers.items()}
+        results, refused = self._results(rows)
         letters = [
             letter for name, result in results.items() for letter in self._letters(partition, name, result.errors)
         ]
+        letters += self._letters(partition, "", refused)
         if letters:
             self._book.dead_letter(letters)
         inputs = [batch.metadata for batch in batches]
-        found = [each for name, result in results.items() for each in self._assemble(partition, name, result, inputs)]
+        if refused:
+            self._note_refused(partition, batches, refused)
+        found = [
+            each
+            for name, result in results.items()
+            for each in self._assemble(partition, name, _decided(name, result, refused), result, inputs)
+        ]
         return _Worked(
             tuple(each for each in found if isinstance(each, _Ready)),
             tuple(each for each in found if not isinstance(each, _Ready)),
         )
+
+    def _results(self, rows: pa.Table) -> tuple[dict[str, Transformed], Refused]:
+        """Transform rows for every model; where that is refused as a whole, by halves, down to the records to blame.
+
+        So what becomes of a record never depends on the company in which it came.
+        """
+        try:
+            return {name: transformer.transform(rows) for name, transformer in self._transformers.items()}, {}
+        except BatchRefused as error:
+            if rows.num_rows == 1:
+                (sequence,) = rows.column(SEQUENCE).to_pylist()
+                nothing = rows.slice(0, 0)
+                results = {name: transformer.transform(nothing) for name, transformer in self._transformers.items()}
+                return results, {sequence: (RecordError(REJECTED, "", error.message),)}
+        half = rows.num_rows // 2
+        first, refused = self._results(rows.slice(0, half))
+        second, more = self._results(rows.slice(half))
+        return {name: first[name].joined(second[name]) for name in first}, {**refused, **more}
+
+    def _note_refused(self, partition: str, batches: Sequence[Arrived], refused: Refused) -> None:
+        """Remember which batches are refused as a whole: they are answered REJECTED in their turn."""
+        for batch in batches:
+            sequences = sequences_of(batch.records)
+            if len(sequences) and all(sequence in refused for sequence in sequences):
+                self._inputs[partition, batch.metadata.range].refused = refused[sequences[0]][0].message
 
     def _letters(
         self, partition: str, destination: str, errors: Mapping[int, tuple[RecordError, ...]]
@@ -239,10 +259,14 @@ class Transformation:
         return self._originals(partition, sequences) if sequences else ()
 
     def _assemble(
-        self, partition: str, destination: str, result: Transformed, inputs: Sequence[BatchMetadata]
+        self,
+        partition: str,
+        destination: str,
+        decided: Decided,
+        result: Transformed,
+        inputs: Sequence[BatchMetadata],
     ) -> Iterator[_Ready | tuple[str, Part]]:
         """Put one destination's result into batches, and note what befell its records here."""
-        decided = _decided(destination, result)
         for metadata in inputs:
             self._inputs[partition, metadata.range].excepted += [
                 Excepted(destination, outcome, Stage.TRANSFORMATION, reason, sequences)
@@ -283,21 +307,6 @@ class Transformation:
         summary = self._transformers[destination].summary(assembled.rows.num_rows), self._quality[destination]
         return _Ready(outgoing(assembled.rows, summary, covers, self._stamps()), assembled.parts)
 
-    def _refuse(self, partition: str, batch: Arrived, error: BatchRefused) -> _Worked:
-        """Send the records of a batch that cannot be worked on to the dead letters; it is answered REJECTED."""
-        sequences = tuple(sequences_of(batch.records))
-        refused = (RecordError(REJECTED, "", error.message),)
-        self._book.dead_letter(list(self._letters(partition, "", dict.fromkeys(sequences, refused))))
-        range_ = batch.metadata.range
-        entry = self._inputs[partition, range_]
-        entry.refused = error.message
-        entry.excepted = [Excepted("", Outcome.DEAD_LETTERED, Stage.TRANSFORMATION, REJECTED, sequences)]
-        counts = {
-            name: Count(name, Outcome.DEAD_LETTERED, Stage.TRANSFORMATION, REJECTED, len(sequences))
-            for name in self._transformers
-        }
-        return _Worked(done=tuple((name, Part(range_, range_, 0, (count,))) for name, count in counts.items()))
-
     async def _answer_all(self) -> None:
         while answers := await self._link.answered():
             for answer in answers:
@@ -331,7 +340,8 @@ class Transformation:
     def _payload(self, settled: Settled) -> AcknowledgmentPayload:
         entry = self._inputs.pop((settled.partition, settled.range))
         metadata = entry.metadata
-        rejected = sum(count.records for count in settled.tally if count.outcome is Outcome.DEAD_LETTERED)
+        dead = (each for each in entry.excepted if each.outcome is Outcome.DEAD_LETTERED)
+        rejected = len({sequence for each in dead for sequence in each.sequences})
         return AcknowledgmentPayload(
             metadata.batch_id,
             AckStatus.REJECTED if entry.refused else AckStatus.PROCESSED,
@@ -356,10 +366,11 @@ def _one_batch(rows: pa.Table) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=rows.schema)
 
 
-def _decided(destination: str, result: Transformed) -> Decided:
-    """List what the transformation itself decided."""
+def _decided(destination: str, result: Transformed, refused: Refused) -> Decided:
+    """List what was decided here."""
     by_code: dict[str, list[int]] = {}
-    for sequence in sorted(result.errors):
-        by_code.setdefault(result.errors[sequence][0].code, []).append(sequence)
+    errors = {**result.errors, **refused}
+    for sequence in sorted(errors):
+        by_code.setdefault(errors[sequence][0].code, []).append(sequence)
     filtered = [(Outcome.FILTERED, reason, view) for reason, view in result.filtered.items()]
     return Decided(destination, [*filtered, *((Outcome.DEAD_LETTERED, code, found) for code, found in by_code.items())])
