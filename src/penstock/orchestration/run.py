@@ -89,6 +89,10 @@ class _Run:
         self._stopping = False
 
     async def to_its_end(self) -> RunResult:
+        with self._interruptible():
+            return await self._whole()
+
+    async def _whole(self) -> RunResult:
         began_s = self._clock.now_s()
         pipeline, ledger = self._pipeline, self._ledger
         run_id = ledger.begin_run(pipeline.name, fingerprint(pipeline), encode(pipeline))
@@ -126,8 +130,7 @@ class _Run:
             readings = await to_its_end(self._open_readings, stack, sinks, run_id)
             book = ObservedBook(RunBook(self._ledger, run_id, self._pipeline.name), self._observer)
             context = RunContext(book, self._plan.settings, self._clock, SystemChance(), self._observer)
-            with self._interruptible():
-                await self._read_all(readings, sinks, context)
+            await self._read_all(readings, sinks, context)
             if self._stopping and not self._plan.follow:
                 return ()
             seconds = self._clock.now_s() - began_s
