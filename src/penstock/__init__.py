@@ -12,11 +12,13 @@ from penstock.errors import PenstockError
 from penstock.ledger import DeadLetterFilter
 from penstock.model.finding import Finding
 from penstock.model.pipeline import Pipeline
+from penstock.orchestration.control import Control
 from penstock.orchestration.plan import Resolution
 from penstock.orchestration.result import RunResult, Status
 from penstock.project import Project, load
 
 __all__ = [
+    "Control",
     "DeadLetterFilter",
     "Finding",
     "PenstockError",

@@ -199,9 +199,9 @@ class Delivery:
         began_s = self._clock.now_s()
         answers = await self._patiently(self._write_and_commit, destination, group.batches, began_s)
         self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.BEFORE, destination)
+        self._incoming.answer([answer.payload for answer in answers])
         for answer in answers:
             self._incoming.confirm(answer.payload.batch_id, answer.exceptions, answer.delivered)
-        self._incoming.answer([answer.payload for answer in answers])
         self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.AFTER, destination)
         seconds = self._clock.now_s() - group.since_s
         self._observer.saw(Timed(self._source, LatencyStage.DELIVERY, seconds, group.rows))

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from penstock.links.envelope import Envelope
     from penstock.ports import RunContext, Transport
     from penstock.protocol.frames import Body
-    from penstock.protocol.messages import Transfer
+    from penstock.protocol.messages import BatchMetadata, Transfer
     from penstock.protocol.sender import LinkLimits, Outgoing, SenderEvent
 
 SummaryT = TypeVar("SummaryT")
@@ -254,6 +254,8 @@ class SendingEnd(Generic[SummaryT]):
     def _told_of_errors(self, notification: ErrorNotification) -> None:
         for error in notification.errors:
             self._observer.saw(LinkFault(self._hop, error.error_code, error.error_message))
+        if notification.action_required is ActionRequired.INVESTIGATE:
+            self._breaker.failed(self._clock.now_s())  # it will begin again: not without end
         if notification.action_required is ActionRequired.HALT:
             what = "; ".join(error.error_message for error in notification.errors)
             self._break(Corruption("INT_LINK_002", f"{self._source}: {what}"))
@@ -265,6 +267,8 @@ class SendingEnd(Generic[SummaryT]):
                     self._say(self._wrap(event))
                     self._arm(self._clock.now_s() + self._limits.ack_timeout_s)
                     records = event.outgoing.metadata.record_count
+                    if event.attempt:
+                        self._late("INT_LINK_004", event.outgoing.metadata)
                     self._observer.saw(BatchTransmitted(self._hop, records, event.attempt, event.outgoing.streaming))
                 case Arrival():
                     self._timed(LatencyStage.HAND_OFF, event.seconds, event.metadata.record_count)
@@ -274,6 +278,7 @@ class SendingEnd(Generic[SummaryT]):
                     self._observer.saw(BatchAnswered(self._hop, event.metadata.record_count))
                     self._answers.put(event)
                 case Parked():
+                    self._late("INT_LINK_001", event.metadata)
                     self._observer.saw(BatchParked(self._hop))
                 case CircuitMoved():
                     self._say(self._envelope.circuit_change(f"{self._source}/{self._hop}", event))
@@ -297,6 +302,10 @@ class SendingEnd(Generic[SummaryT]):
     def _timed(self, stage: LatencyStage, seconds: float, records: int) -> None:
         if self._hop is Hop.ALPHA_BETA:
             self._observer.saw(Timed(self._source, stage, seconds, records))
+
+    def _late(self, code: str, metadata: BatchMetadata) -> None:
+        what = f"batch {metadata.range} of {self._source}/{metadata.partition} is not known to have been received"
+        self._observer.saw(LinkFault(self._hop, code, what))
 
     def _fault(self, error: PenstockError) -> None:
         self._observer.saw(LinkFault(self._hop, error.kind.code, error.message))

@@ -1,6 +1,6 @@
 """The messages of the hand-off, as closed types: the spec's names, fields and enums.
 
-What is ours and not the spec's is marked "addition" and stands in a table of `docs/protocol.md`.
+What is ours and not the spec's is marked "addition" and stands in a table of `docs/specs/integration-layer.md`.
 Records travel as one Arrow record batch in IPC form, without its schema, which both ends know from the pipeline.
 """
 

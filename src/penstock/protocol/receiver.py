@@ -250,8 +250,9 @@ class Receiver:
 
     def closing(self, messages: int) -> None:
         """The sender has sent `messages` in all and will send no more."""
-        if messages < self.received_below or (self._messages is not None and self._messages != messages):
-            raise _violation(f"the link was closed at {messages} messages, {self.received_below} were received")
+        came_below = 1 + max(self._early, default=self.received_below - 1)
+        if messages < came_below or (self._messages is not None and self._messages != messages):
+            raise _violation(f"the link was closed at {messages} messages, and some below {came_below} came")
         self._messages = messages
 
     def streaming_answer(self) -> StreamingAnswer | None:
