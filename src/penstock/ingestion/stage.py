@@ -30,7 +30,7 @@ from penstock.protocol.settlement import Settlement
 from penstock.threads import to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from penstock.ingestion.assembly import Cut
     from penstock.ingestion.reading import Reader
@@ -104,6 +104,8 @@ class Ingestion:
         self._flush_timeout_s = settings.seconds("ALPHA_BETA_FLUSH_TIMEOUT_MS")
         self._streaming = False
         self._positions: dict[str, Position] = {}
+        self._read_to: dict[str, int] = {}
+        """By partition, how far it was ever read: who is stopped and goes back reads again as far, and no farther."""
         self._advancing = asyncio.Lock()
         self._stopping = False
         self._broken: PenstockError | None = None
@@ -145,6 +147,7 @@ class Ingestion:
     async def _settled_all(self, starts: Sequence[Start], register: Callable[[str], Start] | None) -> bool:
         """Hand over all there is and wait until it is settled; False where Beta began again meanwhile."""
         self._forget()
+        self._broken = None
         self.window.clear()
         self._link.begin()
         try:
@@ -239,19 +242,28 @@ class Ingestion:
         register: Callable[[str], Start] | None,
         read: asyncio.Queue[tuple[Read, float] | None],
     ) -> None:
+        reached = {start.partition: start.begins.sequence for start in starts}
         try:
             reader = await to_its_end(self._reader, starts, register)
             try:
-                while not (self._stopping or reader.ended):
+                while not (reader.ended or (self._stopping and self._has_caught_up(reached))):
                     found = await to_its_end(reader.next, LOOK_UP_S)
                     if found is not None:
                         await read.put((found, self._clock.now_s()))
+                        reached[found.start.partition] = found.chunk.end
+                        self._note_read(found)
             finally:
                 reader.close()
         except PenstockError as error:
             self._broken = error
-            self.stop()
         await read.put(None)
+
+    def _note_read(self, read: Read) -> None:
+        partition, end = read.start.partition, read.chunk.end
+        self._read_to[partition] = max(end, self._read_to.get(partition, 0))
+
+    def _has_caught_up(self, reached: Mapping[str, int]) -> bool:
+        return all(reached.get(partition, 0) >= end for partition, end in self._read_to.items())
 
     def _reader(self, starts: Sequence[Start], register: Callable[[str], Start] | None) -> Reader:
         if register is None:

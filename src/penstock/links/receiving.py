@@ -374,7 +374,16 @@ class ReceivingEnd:
         """Stay as long as the sender is heard: it may have missed an answer."""
         if self._linger is not None:
             self._linger.cancel()
-        self._linger = asyncio.get_running_loop().call_later(LINGER_HEARTBEATS * self._limits.heartbeat_s, self._finish)
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_at(loop.time() + LINGER_HEARTBEATS * self._limits.heartbeat_s, self._leave)
+
+    def _leave(self) -> None:
+        """Finish, unless it was we who slept: then there may be something to hear."""
+        assert self._linger is not None
+        if asyncio.get_running_loop().time() - self._linger.when() > self._limits.heartbeat_s:
+            self._linger_on()
+        else:
+            self._finish()
 
     def _finish(self) -> None:
         self._done.set()

@@ -196,7 +196,8 @@ class SendingEnd(Generic[SummaryT]):
                 self._show()  # it was said to nobody
             self._moved.set()
             self._close_answers()
-        raise Unavailable("INT_LINK_011", f"{self._source}: the receiving end of {self._hop} closed")
+        if not self._is_all_answered:  # else there is nothing left that it could say
+            raise Unavailable("INT_LINK_011", f"{self._source}: the receiving end of {self._hop} closed")
 
     def _hear(self, frame: Frame, now_s: float) -> bool:
         """Take a frame; return whether to greet in answer. Raises RemoteViolation for a version of no use."""
@@ -324,8 +325,12 @@ class SendingEnd(Generic[SummaryT]):
         self._answers.interrupt(why)
         self._moved.set()
 
+    @property
+    def _is_all_answered(self) -> bool:
+        return self._closing and self._close_is_known and self._broken is None and not self._machine.in_flight
+
     def _close_answers(self) -> None:
-        if self._closing and self._close_is_known and self._broken is None and not self._machine.in_flight:
+        if self._is_all_answered:
             self._answers.close()
 
     def _fresh(self, beyond: int = 0) -> int:

@@ -78,8 +78,13 @@ class Heard:
 
 
 def fresh(time_s: float, fraction: float, *, beyond: int = NOBODY) -> int:
-    """Return an incarnation: milliseconds of the wall clock, then drawn bits; larger than `beyond` in any case."""
-    return max((int(time_s * 1000) << CHANCE_BITS) + int(fraction * (1 << CHANCE_BITS)), beyond + 1)
+    """Return an incarnation: milliseconds of the wall clock, then drawn bits; larger than `beyond` in any case.
+
+    Going beyond is by a millisecond with bits of its own, too: of two lives that both go beyond the same, neither is
+    taken for the other.
+    """
+    milliseconds = max(int(time_s * 1000), (beyond >> CHANCE_BITS) + 1)
+    return (milliseconds << CHANCE_BITS) + int(fraction * (1 << CHANCE_BITS))
 
 
 class Session:
