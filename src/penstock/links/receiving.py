@@ -127,6 +127,7 @@ class ReceivingEnd:
 
     def begin(self) -> None:
         """Begin again as another incarnation: the sender will go back."""
+        self._stay()
         self._begin_beyond(self._session.me)
 
     async def run(self) -> None:
@@ -145,6 +146,7 @@ class ReceivingEnd:
 
     async def take(self, most: int | None = None) -> Taken:
         """Wait until there is something, and take up to `most` batches to work on."""
+        self._stay()
         if not self._hurry:
             await self._queue.wait()
         arrived = self._queue.take_now(most)
@@ -376,6 +378,13 @@ class ReceivingEnd:
             self._linger.cancel()
         loop = asyncio.get_running_loop()
         self._linger = loop.call_at(loop.time() + LINGER_HEARTBEATS * self._limits.heartbeat_s, self._leave)
+
+    def _stay(self) -> None:
+        """Whoever takes, or begins again, has not closed, whatever was said before."""
+        self._closing = False
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
 
     def _leave(self) -> None:
         """Finish, unless it was we who slept: then there may be something to hear."""

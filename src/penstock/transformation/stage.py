@@ -222,6 +222,8 @@ class Transformation:
         try:
             return {name: transformer.transform(rows) for name, transformer in self._transformers.items()}, {}
         except BatchRefused as error:
+            if not rows.num_rows:
+                raise  # nothing is to blame for that
             if rows.num_rows == 1:
                 (sequence,) = rows.column(SEQUENCE).to_pylist()
                 nothing = rows.slice(0, 0)
