@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from penstock.errors import UserMistake
+from penstock.ledger.folder import STATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from penstock.model.settings import Settings
     from penstock.ports import Sink, Source
 
-SOURCES: Mapping[str, str] = MappingProxyType({"files": "penstock.connectors.sources.files:FileSource"})
+SOURCES: Mapping[str, str] = MappingProxyType({"files": "penstock.connectors.sources.followed:FollowedFiles"})
 """Kinds of source that come with Penstock, as module:class. Others come as entry points of SOURCE_GROUP."""
+STANDARD_INPUT = "penstock.connectors.sources.stdin:StandardInput"
+"""What reads a connection of kind `files` whose path is STANDARD_INPUT_PATH."""
+STANDARD_INPUT_PATH = "-"
 SINKS: Mapping[str, str] = MappingProxyType({"duckdb": "penstock.connectors.sinks.duckdb:DuckDBSink"})
 """Kinds of destination that come with Penstock, as module:class. Others come as entry points of SINK_GROUP."""
 SOURCE_GROUP = "penstock.sources"
@@ -33,6 +37,13 @@ class SourceClass(Protocol):
         """Return a source for `table`. UserMistake where the connection does not say enough."""
 
 
+class OurSourceClass(Protocol):
+    """What makes a Source that comes with Penstock. `state` is the project's state folder, for what a source keeps."""
+
+    def __call__(self, table: SourceTable, root: Path, settings: Settings, state: Path) -> Source:
+        """Return a source for `table`. UserMistake where the connection does not say enough."""
+
+
 class SinkClass(Protocol):
     """What makes a Sink. `root` is the folder that a connection's path is relative to."""
 
@@ -40,10 +51,19 @@ class SinkClass(Protocol):
         """Return a sink for `model`. UserMistake where the connection does not say enough."""
 
 
-def open_source(table: SourceTable, root: Path, settings: Settings) -> Source:
-    """Return the source that the kind of `table`'s connection names. UserMistake where there is no such kind."""
-    make = cast("SourceClass", _load("source", table.connection.kind, SOURCES, SOURCE_GROUP))
-    return make(table, root, settings)
+def open_source(table: SourceTable, root: Path, settings: Settings, state: Path | None = None) -> Source:
+    """Return the source that the kind of `table`'s connection names. UserMistake where there is no such kind.
+
+    `root` is the folder that its path is relative to, `state` the state folder: that of `root` when nothing is said.
+    """
+    kind = table.connection.kind
+    ours = SOURCES
+    if kind == "files" and table.connection.path == STANDARD_INPUT_PATH:
+        ours = {**SOURCES, kind: STANDARD_INPUT}
+    make = _load("source", kind, ours, SOURCE_GROUP)
+    if kind in ours:
+        return cast("OurSourceClass", make)(table, root, settings, state or root / STATE_FOLDER)
+    return cast("SourceClass", make)(table, root, settings)
 
 
 def open_sink(pipeline_name: str, model: Model, warehouse: Warehouse, root: Path, settings: Settings) -> Sink:

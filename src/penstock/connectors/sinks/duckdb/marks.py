@@ -71,11 +71,11 @@ def store(
         where = [pipeline, model, mark.source, mark.partition]
         moved = [mark.sequence, mark.position.sequence, mark.position.token, now]
         # Two plain statements cost half of one MERGE, and all but a partition's first mark need only the first.
-        (found,) = connection.execute(
+        [(found,)] = connection.execute(
             f"UPDATE {_table(catalog)} SET sequence = ?, position_sequence = ?, position_token = ?, committed_at = ? "
             f'WHERE {_MINE} AND source = ? AND "partition" = ?',
             moved + where,
-        ).fetchone() or (0,)
+        ).fetchall()
         if not found:
             connection.execute(f"INSERT INTO {_table(catalog)} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", where + moved)
 

@@ -58,9 +58,7 @@ def merge(
     return Written(refused, stale.union(older)), len(replaced)
 
 
-def _older_within(
-    connection: duckdb.DuckDBPyConnection, incoming: Incoming, grain: Key, version_by: str
-) -> list[int]:
+def _older_within(connection: duckdb.DuckDBPyConnection, incoming: Incoming, grain: Key, version_by: str) -> list[int]:
     """Return the sequences of incoming rows that a newer one with the same key makes superfluous."""
     if not has_doubles(connection, incoming, grain):
         return []

@@ -31,7 +31,7 @@ def rises(connection: duckdb.DuckDBPyConnection, relation: str, key: Key) -> boo
         ) WHERE NOT _rises LIMIT 1
         """
     )
-    return found.fetchone() is None
+    return not found.fetchall()
 
 
 def overlap(connection: duckdb.DuckDBPyConnection, table: str, relation: str, key: Key) -> bool:
@@ -41,7 +41,7 @@ def overlap(connection: duckdb.DuckDBPyConnection, table: str, relation: str, ke
     groups whose own least and greatest values allow it.
     """
     between = " AND ".join(_between(table, relation, quote(column)) for column in key.columns)
-    return connection.execute(f"SELECT 1 FROM {table} AS stored WHERE {between} LIMIT 1").fetchone() is not None
+    return connection.execute(f"SELECT 1 FROM {table} AS stored WHERE {between} LIMIT 1").fetchall() != []
 
 
 def _between(table: str, relation: str, column: str) -> str:

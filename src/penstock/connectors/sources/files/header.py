@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from penstock.connectors.sources.files.bytestream import Damaged, open_stream
 from penstock.errors import UserMistake
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from penstock.model.pipeline import FileFormat
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HEADER_BYTES = 64 << 10
+"""Looked through for a header at first; twice as much each time that it is not enough."""
 _LINE_BREAK = re.compile(rb"\r?\n")
 _BLANK_LINES = re.compile(rb"(?:\r?\n)*+")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """The names of a file's columns in its order, and the byte and 1-based line at which its records begin."""
 
     names: tuple[str, ...]
@@ -32,8 +34,7 @@ class Header:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True):
     """How fields are told apart, compiled. See `Dialect.of`."""
 
     delimiter: str
@@ -78,7 +79,7 @@ def read_header(file: TextFile, dialect: Dialect) -> Header:
     with closing(open_stream(file.path, file.compression)) as stream:
         while not final and len(text) <= file.record_bytes_max:
             try:
-                piece = stream.read(file.read_bytes)
+                piece = stream.read(min(file.read_bytes, max(HEADER_BYTES, len(text))))
             except Damaged as damage:
                 raise UserMistake("INT_ALPHA_012", f"{file.partition}: {damage.what}, in its header") from damage
             final = not piece

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from importlib import import_module
 from os import SEEK_END
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from penstock.connectors.sources.files.columns import check_columns
 from penstock.connectors.sources.files.positions import RowToken, changed, write_token
@@ -24,7 +24,8 @@ from penstock.ports import BadRecord, Chunk, Original
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+
+    import pyarrow.parquet as pq
 
 BATCH_ROWS_MAX = 65_536
 """Narrow rows come in batches that settle one after another, not in one."""
@@ -34,8 +35,7 @@ FOOTER_END_BYTES = 8
 """A Parquet file ends with the footer's length (4 bytes, little-endian) and `PAR1`."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowFile:
+class RowFile(msgspec.Struct, frozen=True):
     """A Parquet file to read, the columns wanted of it, and about how many bytes at a time."""
 
     path: Path
@@ -76,8 +76,10 @@ def stand_at_row(path: Path, partition: str, row: int) -> RowToken:
 
 @contextmanager
 def _open(path: Path, partition: str) -> Iterator[pq.ParquetFile]:
+    # Loaded now that there is such a file: it brings every file system that Arrow knows.
+    open_file = import_module("pyarrow.parquet").ParquetFile
     try:
-        with pq.ParquetFile(path, buffer_size=PAGE_BYTES, pre_buffer=False, page_checksum_verification=True) as file:
+        with open_file(path, buffer_size=PAGE_BYTES, pre_buffer=False, page_checksum_verification=True) as file:
             yield file
     except OSError as error:
         if error.errno is not None:  # the file system's complaint, not the reader's

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import glob
 import os
-from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from penstock.errors import UserMistake
 
@@ -47,8 +48,7 @@ ENDINGS: Mapping[str, Encoding] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FileName:
+class FileName(msgspec.Struct, frozen=True):
     """What a file's name says of it. `stem` is the path without the endings."""
 
     path: str

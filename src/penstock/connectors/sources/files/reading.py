@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 
 from penstock.connectors.sources.files.bytestream import Damaged, EndsBefore, Windows, open_stream
@@ -20,7 +21,6 @@ from penstock.ports import BadRecord, Chunk, Original
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from penstock.connectors.sources.files.bytestream import ByteStream
     from penstock.connectors.sources.files.textformat import TextFormat
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 BEFORE_POSITION = "in what was read before"
 
 
-@dataclass(frozen=True, slots=True)
-class TextFile:
+class TextFile(msgspec.Struct, frozen=True):
     """A text file to read, and how much of it at a time."""
 
     path: Path
@@ -39,8 +38,7 @@ class TextFile:
     record_bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Where reading starts: byte and 1-based line of the text, and the sequence of the next record.
 
     `token` is the position's; None where the file is read from its beginning, with nothing to compare.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import pyarrow as pa
 
 from penstock.model.outcome import RecordError
@@ -18,8 +18,7 @@ CUT_SHORT = b"\0[cut short]"
 """Ends an original that was too long to keep. No record can hold it, so none is taken for whole that is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A bad record of a block: its 0-based number and line there, its bytes `start` ≤ b < `end`, and why."""
 
     number: int
@@ -29,8 +28,7 @@ class Refusal:
     error: RecordError
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What became of the first `used` bytes of a block, which hold `lines` line breaks and `count` records.
 
     `records` are the good ones. `triaged` tells that they were looked at one by one.
