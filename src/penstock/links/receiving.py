@@ -387,9 +387,10 @@ class ReceivingEnd:
             self._linger = None
 
     def _leave(self) -> None:
-        """Finish, unless it was we who slept: then there may be something to hear."""
+        """Finish, unless the sender lacks answers, or it was we who slept: then there may be something to hear."""
         assert self._linger is not None
-        if asyncio.get_running_loop().time() - self._linger.when() > self._limits.heartbeat_s:
+        slept = asyncio.get_running_loop().time() - self._linger.when() > self._limits.heartbeat_s
+        if slept or self._machine.kept:
             self._linger_on()
         else:
             self._finish()

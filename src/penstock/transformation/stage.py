@@ -7,7 +7,7 @@ and begins again towards Gamma.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,7 +23,15 @@ from penstock.model.position import Range
 from penstock.observing.facts import LatencyStage, Timed, WentBack
 from penstock.ports import OriginalsGone, ReceiverIsNew, SenderIsNew, Taken
 from penstock.protocol.batches import Covers, Stamps, outgoing
-from penstock.protocol.messages import AcknowledgmentPayload, AckStatus, Excepted, Module, Priority
+from penstock.protocol.messages import (
+    AFFECTED_IDS_MAX,
+    AcknowledgmentPayload,
+    AckStatus,
+    BatchErrorSummary,
+    Excepted,
+    Module,
+    Priority,
+)
 from penstock.protocol.settlement import Settlement
 from penstock.threads import to_its_end
 from penstock.transformation.assembly import Assembled, Assembly, Decided, Part, split
@@ -305,9 +313,31 @@ class Transformation:
         last = assembled.parts[-1].range.end
         covered = Range(self._covered.get(key, assembled.parts[0].range.start), last)  # with what left nothing before
         self._covered[key] = last
-        covers = Covers(partition, covered, assembled.position, destination, priority, flush)
+        errors = self._errors(partition, destination, covered, assembled.parts)
+        covers = Covers(partition, covered, assembled.position, destination, priority, flush, errors)
         summary = self._transformers[destination].summary(assembled.rows.num_rows), self._quality[destination]
         return _Ready(outgoing(assembled.rows, summary, covers, self._stamps()), assembled.parts)
+
+    def _errors(
+        self, partition: str, destination: str, covered: Range, parts: Sequence[Part]
+    ) -> BatchErrorSummary | None:
+        """Tell of the records of `covered` that were refused: here, and by Alpha before."""
+        found: Counter[str] = Counter()
+        ids: list[str] = []
+        for of in {part.of: None for part in parts}:
+            entry = self._inputs[partition, of]
+            before = entry.metadata.errors
+            if before is not None and of.start in covered:  # once, with the batch in which the input begins
+                found.update(before.error_breakdown)
+                ids += before.affected_record_ids
+            for each in entry.excepted:
+                if each.outcome is Outcome.DEAD_LETTERED and each.destination == destination:
+                    here = [sequence for sequence in each.sequences if sequence in covered]
+                    found[each.reason] += len(here)
+                    ids += [f"{self._source}/{partition}/{sequence}" for sequence in here]
+        if not found.total():
+            return None
+        return BatchErrorSummary(found.total(), dict(sorted((+found).items())), tuple(ids[:AFFECTED_IDS_MAX]))
 
     async def _answer_all(self) -> None:
         while answers := await self._link.answered():
