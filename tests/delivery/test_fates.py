@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.delivery.fates import Answer, Fates, answer_for
+from penstock.delivery.fates import REJECTED, Answer, Fates, answer_for, rejected
 from penstock.model.outcome import Count, Outcome, Stage
 from penstock.model.position import Position, Range
 from penstock.ports import Fate
@@ -21,7 +21,7 @@ SUPERSEDED = Fate(Outcome.FILTERED, "superseded")
 
 def answer(start: int, end: int, exceptions: dict[int, Fate], records: int | None = None) -> Answer:
     count = end - start if records is None else records
-    metadata = BatchMetadata("b0", 0, count, "", NOON, "a", Range(start, end), Position("a", 0, ""), "facts")
+    metadata = BatchMetadata("b0", 4, count, "", NOON, "a", Range(start, end), Position("a", 0, ""), "facts")
     return answer_for(metadata, sorted(exceptions.items()), source="orders", duration_ms=7, delivered_at=NOON)
 
 
@@ -58,6 +58,24 @@ def test_refused_and_superseded_records_are_named_and_counted_by_reason() -> Non
         Count("facts", Outcome.FILTERED, Stage.DELIVERY, "superseded", 1),
     )
     assert (found.payload.records_accepted, found.payload.records_rejected) == (8, 2)
+
+
+def test_exceptions_are_named_by_sequence_in_the_answer_that_settles() -> None:
+    payload = answer(10, 20, {10: DUPLICATE, 14: SUPERSEDED, 15: DUPLICATE}).payload
+    assert {(each.destination, each.outcome, each.stage, each.reason, each.sequences) for each in payload.excepted} == {
+        ("facts", Outcome.DEAD_LETTERED, Stage.DELIVERY, "INT_GAMMA_003", (10, 15)),
+        ("facts", Outcome.FILTERED, Stage.DELIVERY, "superseded", (14,)),
+    }
+    assert (payload.batch_id, payload.sequence_number, payload.processing_duration_ms) == ("b0", 4, 7)
+
+
+def test_a_batch_that_is_refused_as_a_whole_is_answered_rejected_with_why() -> None:
+    refused = Fate(Outcome.DEAD_LETTERED, REJECTED)
+    before = answer(0, 2, {0: refused, 1: refused})
+    after = rejected(before, "no such table")
+    assert (after.payload.status, after.payload.reason) == (AckStatus.REJECTED, "no such table")
+    assert (after.payload.tally, after.payload.excepted) == (before.payload.tally, before.payload.excepted)
+    assert (after.exceptions, after.delivered) == (before.exceptions, ())
 
 
 def test_where_nothing_is_delivered_no_delivery_is_counted() -> None:

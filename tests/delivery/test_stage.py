@@ -1,35 +1,53 @@
-"""Gamma by itself: batches made by hand before it, a sink and a book that write down the order of things behind it."""
+"""Gamma by itself, in virtual time: batches made by hand before it, a sink and a book that keep a journal behind it."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from penstock.delivery.stage import BATCHES_AT_ONCE, CommitLimits, Delivery, _Group
-from penstock.errors import RemoteViolation, Unavailable
+from penstock.errors import BatchRefused, RemoteViolation, Unavailable
 from penstock.links.inbox import Inbox
 from penstock.model.batch import RESERVED_FIELDS, SEQUENCE
 from penstock.model.outcome import Count, Outcome, RecordError, Stage
 from penstock.model.position import Mark, Position, Range
 from penstock.model.settings import Settings
-from penstock.observing.facts import AtCommitPoint, RowsCommitted
-from penstock.orchestration.clock import SystemChance, SystemClock
-from penstock.ports import Arrived, Evidence, Fate, Guarantee, Original, RunContext, Written
+from penstock.observing.facts import AtCommitPoint, DestinationAway, LatencyStage, RowsCommitted, Timed, WentBack
+from penstock.ports import (
+    Arrived,
+    Evidence,
+    Fate,
+    Guarantee,
+    Original,
+    OriginalsGone,
+    RunContext,
+    SenderIsNew,
+    Taken,
+    Written,
+)
 from penstock.protocol.messages import (
     AcknowledgmentPayload,
+    AckStatus,
     BatchMetadata,
     BetaGammaBatchTransfer,
+    DeliveryStatus,
     MessageHeader,
     MessageType,
     Module,
+    Priority,
     QualitySummary,
     TransformationSummary,
 )
+from penstock.testing.simulation.clocks import LifeClock, SeededChance, WallClock
+from penstock.testing.simulation.loop import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,10 +63,18 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HEADER = MessageHeader("m", "c", Module.BETA, Module.GAMMA, MessageType.BATCH_TRANSFER, NOON)
 DUPLICATE = RecordError("INT_GAMMA_003", "id", "is there already")
 AWAY = Unavailable("INT_GAMMA_010", "the warehouse is locked")
+DAY_S = 86_400.0
+HOUR_MS = 3_600_000
 
 
 def batch(
-    start: int, end: int, *, to: str = "facts", partition: str = "a", sequences: Iterable[int] | None = None
+    start: int,
+    end: int,
+    *,
+    to: str = "facts",
+    partition: str = "a",
+    sequences: Iterable[int] | None = None,
+    **rest: object,
 ) -> Arrived:
     """A batch for records start..end, all of them there unless `sequences` says which."""
     rows = [{"id": number, SEQUENCE: number} for number in (range(start, end) if sequences is None else sequences)]
@@ -57,6 +83,7 @@ def batch(
     metadata = BatchMetadata(
         f"{to} {partition} {start}", 0, len(rows), "", NOON, partition, Range(start, end), position, to
     )
+    metadata = msgspec.structs.replace(metadata, **rest)
     payload = memoryview(records.serialize())
     transfer = BetaGammaBatchTransfer(
         HEADER, metadata, payload, TransformationSummary(0, 0, 1.0), QualitySummary(1.0, 1.0, 1.0, 0)
@@ -72,6 +99,8 @@ class Table:
     journal: list[str]
     refuse: frozenset[int] = frozenset()
     supersede: frozenset[int] = frozenset()
+    poison: frozenset[int] = frozenset()
+    """Records because of which a write is refused as a whole."""
     known: dict[tuple[str, str], Mark] = field(default_factory=dict)
     fails: Callable[[str], None] = lambda _: None
     rows: list[int] = field(default_factory=list)
@@ -82,6 +111,7 @@ class Table:
         """It is there."""
 
     def marks(self) -> Mapping[tuple[str, str], Mark]:
+        self.fails("marks")
         return dict(self.known)
 
     def forget(self, source: str, partition: str) -> None:
@@ -91,6 +121,8 @@ class Table:
         sequences = rows.column(SEQUENCE).to_pylist()
         self.journal.append(f"{self.name} write {partition} {sequences}")
         self.fails("write")
+        if found := self.poison.intersection(sequences):
+            raise BatchRefused("INT_LINK_010", f"record {min(found)} is poison")
         refused = self.refuse.intersection(sequences)
         superseded = self.supersede.intersection(sequences)
         self.open += [sequence for sequence in sequences if sequence not in refused | superseded]
@@ -102,6 +134,7 @@ class Table:
         self.rows += self.open
         self.open.clear()
         self.known |= {(mark.source, mark.partition): mark for mark in marks}
+        self.fails("committed")
 
     def rollback(self) -> None:
         self.journal.append(f"{self.name} rollback")
@@ -143,37 +176,78 @@ class Notebook:
         return self.remembered
 
 
-@dataclass
 class Incoming:
-    """The receiving end of a hop. `later` are batches that come only after all others were answered."""
+    """An `Inbound`: what arrives from Beta is put here. `later` comes only after all before it was answered."""
 
-    journal: list[str]
-    batches: Inbox[Arrived]
-    later: list[Arrived] = field(default_factory=list)
-    answers: dict[str, AcknowledgmentPayload] = field(default_factory=dict)
-    confirmed: dict[str, tuple[Range, ...]] = field(default_factory=dict)
-    closed: bool = False
+    def __init__(self, journal: list[str], later: Sequence[Arrived], *, ends: bool) -> None:
+        self._journal = journal
+        self._later = deque(later)
+        self._ends = ends
+        self._over = asyncio.Event()
+        self._hurry = False
+        self.batches: Inbox[Arrived] = Inbox()
+        self.answers: dict[str, AcknowledgmentPayload] = {}
+        self.answered_at_s: dict[str, float] = {}
+        self.confirmed: dict[str, tuple[Range, ...]] = {}
+        self.exceptions: dict[str, tuple[RecordDeliveryResult, ...]] = {}
+        self.closed = False
 
-    async def take(self, most: int | None = None) -> Sequence[Arrived]:
-        return await self.batches.take(most)
+    def arrive(self, *batches: Arrived) -> None:
+        for arrived in batches:
+            self.batches.put(arrived)
+
+    def hurry(self) -> None:
+        self._hurry = True
+        self.batches.wake()
+
+    def end(self) -> None:
+        self.batches.close()
+
+    def sender_is_new(self) -> None:
+        self.batches.interrupt(SenderIsNew("the sending end began again"))
+
+    def begin(self) -> None:
+        self._journal.append("begin incoming")
+        self.batches.reset()
+
+    async def take(self, most: int | None = None) -> Taken:
+        if not self._hurry:
+            await self.batches.wait()
+        found = self.batches.take_now(most)
+        hurry, self._hurry = self._hurry, False
+        return Taken(found, hurry, self.batches.closed and not self.batches)
 
     def answer(self, payloads: Sequence[AcknowledgmentPayload]) -> None:
-        self.journal.append(f"answer {[payload.batch_id for payload in payloads]}")
+        self._journal.append(f"answer {[payload.batch_id for payload in payloads]}")
         self.answers |= {payload.batch_id: payload for payload in payloads}
-        for arrived in self.later:
-            self.batches.put(arrived)
-        self.later.clear()
-        if not len(self.batches):
+        now_s = asyncio.get_running_loop().time()
+        self.answered_at_s |= {payload.batch_id: now_s for payload in payloads}
+        while self._later:
+            self.batches.put(self._later.popleft())
+        if self._ends and not len(self.batches):
             self.batches.close()
 
     def confirm(
         self, batch_id: str, exceptions: tuple[RecordDeliveryResult, ...], delivered: tuple[Range, ...]
     ) -> None:
-        del exceptions
         self.confirmed[batch_id] = delivered
+        self.exceptions[batch_id] = exceptions
 
     def close(self) -> None:
         self.closed = True
+        self._journal.append("close")
+        if self.leaves:
+            self.leave()
+
+    leaves = True
+
+    def leave(self) -> None:
+        """Beta has all it needs."""
+        self._over.set()
+        self.batches.wake()
+
+    async def finished(self) -> None:
+        await self.batches.interrupted(self._over)
 
 
 @dataclass
@@ -183,6 +257,9 @@ class Gamma:
     journal: list[str] = field(default_factory=list)
     facts_seen: list[Fact] = field(default_factory=list)
     settings: Mapping[str, object] = field(default_factory=dict)
+    patient: bool = False
+    gone: set[int] = field(default_factory=set)
+    """Records whose originals are not held any more."""
 
     def __post_init__(self) -> None:
         self.facts, self.now = Table("facts", self.journal), Table("now", self.journal)
@@ -193,28 +270,49 @@ class Gamma:
         if isinstance(fact, AtCommitPoint):
             self.journal.append(f"{fact.moment} {fact.point}")
 
-    def run(self, *arriving: Arrived, later: Sequence[Arrived] = (), open_end: bool = False) -> Incoming:
-        """Deliver; without `open_end` nothing more will come, with it only when all was answered."""
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [fact for fact in self.facts_seen if isinstance(fact, kind)]
+
+    def run(
+        self,
+        *arriving: Arrived,
+        later: Sequence[Arrived] = (),
+        during: Callable[[Gamma], Any] | None = None,
+    ) -> Incoming:
+        """Deliver. The input ends at once, or when `later` was answered, or when `during`, beside it, is over."""
+        loop = VirtualLoop(random.Random(1), lambda: None)
+        self.loop = loop
 
         async def work() -> Incoming:
-            batches: Inbox[Arrived] = Inbox()
-            for arrived in arriving:
-                batches.put(arrived)
-            incoming = Incoming(self.journal, batches, list(later))
-            if not (later or open_end):
-                batches.close()
-            context = RunContext(self.book, Settings(self.settings), SystemClock(), SystemChance(), self)
+            self.incoming = Incoming(self.journal, later, ends=bool(later))
+            self.incoming.arrive(*arriving)
+            clock, chance = LifeClock(WallClock(loop), loop, 0.0), SeededChance(random.Random(1))
+            context = RunContext(self.book, Settings(self.settings), clock, chance, self)
             sinks = {"facts": self.facts, "now": self.now}
-            delivery = Delivery("orders", sinks, incoming, self.originals, context)
-            async with asyncio.timeout(10):
-                await delivery.run()
-            return incoming
+            delivery = Delivery("orders", sinks, self.incoming, self.originals, context)
+            delivery.patient = self.patient
+            async with asyncio.timeout(DAY_S):
+                running = asyncio.create_task(delivery.run())
+                if during is not None:
+                    await during(self)
+                if not later:
+                    self.incoming.end()
+                await running
+            return self.incoming
 
-        return asyncio.run(work())
+        try:
+            return loop.run_until_complete(work())
+        finally:
+            loop.close()
 
-    @staticmethod
-    def originals(partition: str, sequences: Sequence[int]) -> list[Original]:
+    def originals(self, partition: str, sequences: Sequence[int]) -> list[Original]:
+        if self.gone.intersection(sequences):
+            self.gone.clear()
+            raise OriginalsGone("ingestion went back")
         return [Original(f"{partition}{sequence}".encode(), sequence + 2) for sequence in sequences]
+
+    def entries(self, *words: str) -> list[str]:
+        return [entry for entry in self.journal if entry.startswith(words)]
 
 
 @pytest.fixture
@@ -237,6 +335,7 @@ def test_rows_and_mark_are_committed_before_the_batch_is_answered(gamma: Gamma) 
         "before acknowledgement",
         "answer ['facts a 0', 'facts a 3']",
         "after acknowledgement",
+        "close",
     ]
     assert gamma.facts.known["orders", "a"] == Mark("orders", "a", 5, Position("a", 3, "byte 3"))
     assert incoming.answers["facts a 0"].tally == (delivered(3),)
@@ -360,14 +459,15 @@ def test_a_record_that_left_before_this_time_is_not_counted_once_more_as_what_it
 # --- failures -----------------------------------------------------------------------------------------------------
 
 
-def failing(what: str, times: int = 1) -> Callable[[str], None]:
-    """Raise AWAY at the n-th call of `what`."""
-    left = [times]
+def failing(what: str, *which: int, error: Exception = AWAY) -> Callable[[str], None]:
+    """Raise `error` at these calls of `what`, counted from 1 (the first, where none is named)."""
+    calls = 0
 
     def fail(name: str) -> None:
-        left[0] -= name == what
-        if name == what and left[0] == 0:
-            raise AWAY
+        nonlocal calls
+        calls += name == what
+        if name == what and calls in (which or (1,)):
+            raise error
 
     return fail
 
@@ -379,7 +479,7 @@ def test_a_sink_that_fails_is_rolled_back_and_nothing_is_answered(gamma: Gamma, 
         gamma.run(batch(0, 3), batch(3, 6))
     assert caught.value is AWAY
     assert gamma.journal[-1] == "facts rollback"
-    assert not any(entry.startswith(("answer", "book confirm")) for entry in gamma.journal)
+    assert not gamma.entries("answer", "book confirm", "close")
     assert (gamma.facts.rows, gamma.facts.open, gamma.facts.known) == ([], [], {})
 
 
@@ -397,7 +497,223 @@ def test_a_mark_that_the_ledger_did_not_note_is_not_answered(gamma: Gamma) -> No
     with pytest.raises(Unavailable):
         gamma.run(batch(0, 3))
     assert gamma.facts.rows == [0, 1, 2]
-    assert not any(entry.startswith("answer") for entry in gamma.journal)
+    assert not gamma.entries("answer")
+
+
+# --- patience -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patient() -> Gamma:
+    return Gamma(patient=True, settings={"BETA_GAMMA_RETRY_DELAY_MS": 1_000, "BETA_GAMMA_BACKOFF_MULTIPLIER": 2.0})
+
+
+@pytest.mark.parametrize("call", ["write", "commit", "committed"])
+def test_a_destination_that_goes_away_is_waited_for_and_every_row_is_there_once(patient: Gamma, call: str) -> None:
+    patient.facts.fails = failing(call, 1, 2, 3)
+    incoming = patient.run(batch(0, 3), batch(3, 5))
+    assert patient.facts.rows == [0, 1, 2, 3, 4]
+    assert patient.facts.known["orders", "a"].sequence == 5
+    assert {payload.tally for payload in incoming.answers.values()} == {(delivered(3),), (delivered(2),)}
+    away = patient.of(DestinationAway)
+    assert [(fact.source, fact.message) for fact in away] == [("orders", "the warehouse is locked")] * len(away)
+    assert all(0.5 <= fact.retry_in_s / 2**number <= 1.0 for number, fact in enumerate(away)), "it backs off"
+    assert patient.loop.time() >= sum(fact.retry_in_s for fact in away)
+
+
+def test_after_a_commit_that_failed_only_the_marks_tell_whether_it_happened(patient: Gamma) -> None:
+    """It had happened: what was settled then is answered as it was settled, and not written again."""
+    patient.facts.fails = failing("committed")
+    patient.facts.refuse, patient.facts.supersede = frozenset({1}), frozenset({2})
+    patient.book.remembered = {
+        1: Fate(Outcome.DEAD_LETTERED, "INT_GAMMA_003"),
+        2: Fate(Outcome.FILTERED, "superseded"),
+    }
+    incoming = patient.run(batch(0, 4))
+    assert patient.entries("facts write") == ["facts write a [0, 1, 2, 3]"]
+    assert "book recall facts orders a 4" in patient.journal
+    assert patient.facts.rows == [0, 3]
+    assert {(count.outcome, count.reason): count.records for count in incoming.answers["facts a 0"].tally} == {
+        (Outcome.DEAD_LETTERED, "INT_GAMMA_003"): 1,
+        (Outcome.FILTERED, "superseded"): 1,
+        (Outcome.DELIVERED, ""): 2,
+    }
+    assert len(patient.book.letters) == 1
+
+
+def test_a_destination_that_is_away_from_the_beginning_is_waited_for_as_well(patient: Gamma) -> None:
+    patient.facts.fails = failing("marks", 1, 2)
+    patient.run(batch(0, 3))
+    assert patient.facts.rows == [0, 1, 2]
+    assert len(patient.of(DestinationAway)) == 2
+
+
+def test_an_impatient_run_fails_where_the_destination_is_away_from_the_beginning(gamma: Gamma) -> None:
+    gamma.facts.fails = failing("marks")
+    with pytest.raises(Unavailable):
+        gamma.run(batch(0, 3))
+
+
+def test_while_a_destination_is_away_nothing_is_answered_and_no_letter_written(patient: Gamma) -> None:
+    patient.facts.fails = failing("write", *range(1, 11))
+
+    async def during(gamma: Gamma) -> None:
+        await asyncio.sleep(300.0)
+        assert gamma.incoming.answers == {}
+        assert gamma.book.letters == []
+        await asyncio.sleep(3_600.0)
+
+    incoming = patient.run(batch(0, 3), during=during)
+    assert incoming.answers["facts a 0"].tally == (delivered(3),)
+
+
+def test_an_error_that_waiting_does_not_mend_ends_even_a_patient_run(patient: Gamma) -> None:
+    patient.facts.fails = failing("write", error=RemoteViolation("INT_LINK_003", "no"))
+    with pytest.raises(RemoteViolation):
+        patient.run(batch(0, 3))
+
+
+# --- refused as a whole -------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_is_refused_as_a_whole_is_rejected_and_every_record_of_it_named(gamma: Gamma) -> None:
+    gamma.facts.poison = frozenset({3, 4})
+    incoming = gamma.run(batch(0, 3), batch(3, 5), batch(5, 7))
+    answer = incoming.answers["facts a 3"]
+    assert (answer.status, answer.reason) == (AckStatus.REJECTED, "record 3 is poison")
+    assert answer.tally == (Count("facts", Outcome.DEAD_LETTERED, Stage.DELIVERY, "INT_LINK_010", 2),)
+    assert [(each.reason, each.sequences) for each in answer.excepted] == [("INT_LINK_010", (3, 4))]
+    assert (answer.records_accepted, answer.records_rejected) == (0, 2)
+    assert {incoming.answers[name].status for name in ("facts a 0", "facts a 5")} == {AckStatus.PROCESSED}
+    assert [(each.record_id, each.status) for each in incoming.exceptions["facts a 3"]] == [
+        ("orders/a/3", DeliveryStatus.DLQ),
+        ("orders/a/4", DeliveryStatus.DLQ),
+    ]
+    assert incoming.confirmed["facts a 3"] == ()
+    assert gamma.facts.rows == [0, 1, 2, 5, 6]
+    assert gamma.facts.known["orders", "a"].sequence == 7
+
+
+def test_letters_of_refused_records_are_durable_before_the_mark_passes_them(gamma: Gamma) -> None:
+    gamma.facts.poison = frozenset({1})
+    gamma.run(batch(0, 3))
+    assert gamma.journal.index("book letters [1]") < gamma.journal.index("facts commit [('a', 3)]")
+    (letter,) = gamma.book.letters
+    assert (letter.destination, letter.original, letter.line) == ("facts", b"a1", 3)
+    assert [(error.code, error.message) for error in letter.errors] == [("INT_LINK_010", "record 1 is poison")]
+
+
+def test_records_in_the_company_of_a_refused_one_are_delivered_and_their_batch_is_processed(gamma: Gamma) -> None:
+    gamma.facts.poison, gamma.facts.refuse = frozenset({2}), frozenset({0})
+    incoming = gamma.run(batch(0, 8), batch(0, 2, partition="b"))
+    answer = incoming.answers["facts a 0"]
+    assert (answer.status, answer.reason) == (AckStatus.PROCESSED, "")
+    assert answer.records_rejected == 2
+    assert sorted(gamma.facts.rows) == [1, 1, 3, 4, 5, 6, 7]
+    assert gamma.facts.open == [], "what was tried while looking for it was rolled back"
+    assert len(gamma.entries("facts commit")) == 1
+
+
+def test_what_is_refused_is_looked_for_above_the_mark_alone(gamma: Gamma) -> None:
+    gamma.facts.known = at(3)
+    gamma.facts.poison = frozenset({1, 4})
+    incoming = gamma.run(batch(0, 3), batch(3, 5))
+    assert incoming.answers["facts a 0"].tally == (delivered(3),)
+    assert [letter.sequence for letter in gamma.book.letters] == [4]
+    assert gamma.facts.rows == [3]
+
+
+def test_a_destination_that_goes_away_in_the_middle_of_a_search_is_waited_for(patient: Gamma) -> None:
+    patient.facts.poison = frozenset({1})
+    patient.facts.fails = failing("write", 3, 6)
+    incoming = patient.run(batch(0, 4))
+    assert patient.facts.rows == [0, 2, 3]
+    assert incoming.answers["facts a 0"].records_rejected == 1
+    assert len(patient.of(DestinationAway)) == 2
+
+
+# --- going back ---------------------------------------------------------------------------------------------------
+
+
+def test_when_beta_is_another_what_is_not_committed_is_forgotten_and_marks_are_recalled() -> None:
+    gamma = Gamma(settings={"COMMIT_IDLE_MS": HOUR_MS, "COMMIT_INTERVAL_MS": HOUR_MS})
+
+    async def during(gamma: Gamma) -> None:
+        gamma.incoming.arrive(batch(0, 2))
+        gamma.incoming.hurry()
+        await asyncio.sleep(1.0)
+        gamma.incoming.arrive(batch(2, 4))
+        await asyncio.sleep(1.0)
+        gamma.incoming.sender_is_new()
+        gamma.incoming.arrive(batch(0, 3), batch(3, 4))
+        await asyncio.sleep(1.0)
+
+    incoming = gamma.run(during=during)
+    assert gamma.facts.rows == [0, 1, 2, 3]
+    assert gamma.entries("book recall") == ["book recall facts orders a 2"]
+    assert set(incoming.answers) == {"facts a 0", "facts a 3"}
+    assert gamma.entries("begin") == []
+    assert gamma.of(WentBack) == [WentBack("orders", Module.GAMMA, "the sending end began again")]
+
+
+def test_a_new_beta_may_begin_wherever_it_likes() -> None:
+    gamma = Gamma()
+
+    async def during(gamma: Gamma) -> None:
+        gamma.incoming.arrive(batch(0, 5))
+        await asyncio.sleep(1.0)
+        gamma.incoming.sender_is_new()
+        gamma.incoming.arrive(batch(3, 8))
+
+    gamma.run(during=during)
+    assert gamma.facts.rows == list(range(8))
+
+
+def test_when_an_original_is_gone_beta_is_told_to_go_back(gamma: Gamma) -> None:
+    gamma.facts.refuse, gamma.gone = frozenset({1}), {1}
+
+    async def during(gamma: Gamma) -> None:
+        await asyncio.sleep(1.0)
+        assert gamma.entries("begin") == ["begin incoming"]
+        assert gamma.facts.rows == []
+        gamma.incoming.arrive(batch(0, 3))
+
+    incoming = gamma.run(batch(0, 3), during=during)
+    assert gamma.facts.rows == [0, 2]
+    assert incoming.answers["facts a 0"].records_rejected == 1
+    assert gamma.of(WentBack) == [WentBack("orders", Module.GAMMA, "ingestion went back")]
+
+
+def test_a_beta_that_dies_while_the_destination_is_away_is_met_when_it_is_back(patient: Gamma) -> None:
+    patient.facts.fails = failing("write", 1, 2, 3)
+
+    async def during(gamma: Gamma) -> None:
+        await asyncio.sleep(1.0)
+        gamma.incoming.sender_is_new()
+        gamma.incoming.arrive(batch(0, 2), batch(2, 3))
+        await asyncio.sleep(60.0)
+
+    patient.run(batch(0, 3), during=during)
+    assert patient.facts.rows == [0, 1, 2]
+
+
+def test_a_beta_that_dies_when_all_is_answered_and_it_has_not_heard_so_is_heard_when_it_comes_back() -> None:
+    gamma = Gamma()
+
+    async def during(gamma: Gamma) -> None:
+        gamma.incoming.leaves = False
+        gamma.incoming.end()
+        await asyncio.sleep(1.0)
+        assert gamma.entries("close") == ["close"]
+        gamma.incoming.sender_is_new()
+        gamma.incoming.leaves = True
+        await asyncio.sleep(1.0)
+        gamma.incoming.arrive(batch(0, 2), batch(2, 4))
+
+    incoming = gamma.run(batch(0, 2), during=during)
+    assert gamma.facts.rows == [0, 1, 2, 3]
+    assert set(incoming.answers) == {"facts a 0", "facts a 2"}
+    assert incoming.answers["facts a 0"].tally == (delivered(2),)
 
 
 # --- when it commits ----------------------------------------------------------------------------------------------
@@ -415,17 +731,51 @@ def test_a_full_group_is_committed_before_more_is_taken() -> None:
     assert commits == [f"facts commit [('a', {BATCHES_AT_ONCE})]", f"facts commit [('a', {BATCHES_AT_ONCE + 5})]"]
 
 
-def test_when_nothing_more_arrives_what_is_there_is_committed_because_the_source_may_wait_for_it() -> None:
-    gamma = Gamma(settings={"COMMIT_IDLE_MS": 10, "COMMIT_INTERVAL_MS": 3_600_000})
-    gamma.run(batch(0, 3), later=[batch(3, 5)])
-    commits = [entry for entry in gamma.journal if entry.startswith("facts commit")]
-    assert commits == ["facts commit [('a', 3)]", "facts commit [('a', 5)]"]
+@pytest.mark.parametrize("idle_ms", [10, 700])
+def test_commit_idle_ms_without_arrivals_closes_a_transaction(idle_ms: int) -> None:
+    """The source may be waiting for just that."""
+    gamma = Gamma(settings={"COMMIT_IDLE_MS": idle_ms, "COMMIT_INTERVAL_MS": HOUR_MS})
+    incoming = gamma.run(batch(0, 3), later=[batch(3, 5)])
+    assert gamma.entries("facts commit") == ["facts commit [('a', 3)]", "facts commit [('a', 5)]"]
+    assert incoming.answered_at_s["facts a 0"] == pytest.approx(idle_ms / 1000, abs=0.05)
 
 
-def test_an_open_transaction_is_committed_after_the_interval_even_while_batches_arrive() -> None:
-    gamma = Gamma(settings={"COMMIT_IDLE_MS": 3_600_000, "COMMIT_INTERVAL_MS": 20})
-    gamma.run(batch(0, 3), later=[batch(3, 5)])
-    assert gamma.facts.rows == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("interval_ms", [500, 2_000])
+def test_commit_interval_ms_is_the_longest_that_one_is_kept_open_though_batches_keep_coming(interval_ms: int) -> None:
+    gamma = Gamma(settings={"COMMIT_IDLE_MS": HOUR_MS, "COMMIT_INTERVAL_MS": interval_ms})
+
+    async def during(gamma: Gamma) -> None:
+        for number in range(50):
+            gamma.incoming.arrive(batch(number, number + 1))
+            await asyncio.sleep(0.1)
+
+    incoming = gamma.run(during=during)
+    assert incoming.answered_at_s["facts a 0"] == pytest.approx(interval_ms / 1000, abs=0.15)
+    assert len(gamma.entries("facts commit")) == pytest.approx(5_000 / interval_ms, abs=2)
+
+
+@pytest.mark.parametrize("how", ["hurry", "critical"])
+def test_who_must_not_wait_is_committed_at_once(how: str) -> None:
+    gamma = Gamma(settings={"COMMIT_IDLE_MS": HOUR_MS, "COMMIT_INTERVAL_MS": HOUR_MS})
+
+    async def during(gamma: Gamma) -> None:
+        await asyncio.sleep(5.0)
+        assert gamma.incoming.answers == {}
+        if how == "hurry":
+            gamma.incoming.hurry()
+        else:
+            gamma.incoming.arrive(batch(3, 4, priority=Priority.CRITICAL))
+        await asyncio.sleep(60.0)
+
+    incoming = gamma.run(batch(0, 3), batch(0, 1, to="now"), during=during)
+    assert all(at_s < 6.0 for at_s in incoming.answered_at_s.values()), incoming.answered_at_s
+    assert len(incoming.answers) == (2 if how == "hurry" else 3)
+
+
+def test_how_long_delivery_took_is_told(gamma: Gamma) -> None:
+    gamma.run(batch(0, 3), batch(3, 5))
+    (timed,) = gamma.of(Timed)
+    assert (timed.source, timed.stage, timed.records) == ("orders", LatencyStage.DELIVERY, 5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 
 from penstock.ingestion.window import Window, WindowLimits
 from penstock.model.position import Position
-from penstock.ports import Chunk, Original
+from penstock.ports import Chunk, Original, OriginalsGone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,5 +115,78 @@ def test_originals_are_found_by_sequence_across_chunks() -> None:
         window.release("a")
         assert [original.line for original in window.originals("a", [29, 30])] == [30, 31]
         assert window.originals("a", []) == []
+
+    run(work)
+
+
+def test_asking_whether_there_is_room_takes_none() -> None:
+    async def work() -> None:
+        window = Window(WindowLimits(5, 1_000))
+        assert window.has_room_for(chunk(0, 100)), "one larger than the limit is let in alone"
+        await window.hold("a", chunk(0, 3))
+        assert window.has_room_for(chunk(3, 5))
+        assert not window.has_room_for(chunk(3, 6))
+        assert (window.records, window.size_bytes) == (3, 10)
+
+    run(work)
+
+
+def test_who_goes_back_holds_nothing_any_more_and_who_waited_goes_on() -> None:
+    async def work() -> None:
+        window = Window(WindowLimits(5, 1_000))
+        await window.hold("a", chunk(0, 5))
+        waiting = asyncio.create_task(window.hold("a", chunk(0, 2)))
+        assert await waits(waiting)
+        window.clear()
+        await waiting
+        assert window.records == 2
+        assert window.release("a").sequence == 2
+
+    run(work)
+
+
+@pytest.mark.parametrize(("partition", "asked"), [("a", [4, 5, 6]), ("a", [0]), ("b", [5]), ("a", [29, 30])])
+def test_originals_that_are_not_held_are_gone(partition: str, asked: list[int]) -> None:
+    async def work() -> None:
+        window = Window(WindowLimits(100, 1_000))
+        await window.hold("a", chunk(5, 10))
+        await window.hold("a", chunk(10, 30))
+        assert len(window.originals("a", [5, 29])) == 2
+        with pytest.raises(OriginalsGone):
+            window.originals(partition, asked)
+        window.clear()
+        with pytest.raises(OriginalsGone):
+            window.originals("a", [5, 29])
+
+    run(work)
+
+
+def test_originals_may_be_asked_for_from_other_threads_while_chunks_come_and_go() -> None:
+    async def work() -> None:
+        window = Window(WindowLimits(1_000_000, 1 << 40))
+        stop = Event()
+        wrong: list[list[bytes]] = []
+
+        def asks() -> None:
+            while not stop.is_set():
+                try:
+                    found = [original.content for original in window.originals("a", [0, 1])]
+                except OriginalsGone:
+                    continue
+                if found != [b"0", b"1"]:
+                    wrong.append(found)
+
+        with ThreadPoolExecutor(2) as threads:
+            asking = [threads.submit(asks) for _ in range(2)]
+            try:
+                for _ in range(300):
+                    await window.hold("a", chunk(0, 2))
+                    await window.hold("a", chunk(2, 4))
+                    window.clear()
+            finally:
+                stop.set()
+            for each in asking:
+                each.result()
+        assert wrong == []
 
     run(work)

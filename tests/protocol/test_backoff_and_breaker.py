@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.protocol.backoff import CEILING_S, delay_s
 from penstock.protocol.breaker import TRANSITIONS, Breaker, CircuitEvent, CircuitState
+from penstock.protocol.tables import Table
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 
@@ -121,7 +122,35 @@ def test_whatever_happens_it_knows_what_to_do_and_only_an_open_circuit_waits(ste
         assert (made.next_attempt_s is not None) == (made.state is OPEN)
 
 
+def test_a_late_answer_and_exhausted_retries_are_known_in_every_state_in_which_they_can_come() -> None:
+    before = TRANSITIONS.reached.copy()
+    cold = breaker(3)
+    cold.failed(1.0)
+    cold.exhausted(2.0)
+    cold.tick(100.0)
+    cold.exhausted(101.0)
+    cold.tick(200.0)
+    cold.failed(201.0)
+    cold.tick(300.0)
+    cold.succeeded()
+    cold.succeeded()
+    cold.exhausted(301.0)
+    cold.succeeded()
+    assert set(TRANSITIONS.reached - before) == set(TRANSITIONS.rows)
+
+
 def test_every_state_can_be_reached_and_left() -> None:
-    assert {state for state, _ in TRANSITIONS} == set(CircuitState)
-    assert set(TRANSITIONS.values()) == set(CircuitState)
-    assert {event for _, event in TRANSITIONS} == set(CircuitEvent)
+    assert {state for state, _ in TRANSITIONS.rows} == set(CircuitState)
+    assert set(TRANSITIONS.rows.values()) == set(CircuitState)
+    assert {event for _, event in TRANSITIONS.rows} == set(CircuitEvent)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_counts_its_moves_and_knows_no_others() -> None:
+    table = Table("door", {(CLOSED, CircuitEvent.COOLED_DOWN): OPEN})
+    assert table.move(CLOSED, CircuitEvent.COOLED_DOWN) is OPEN
+    assert table.reached == {(CLOSED, CircuitEvent.COOLED_DOWN): 1}
+    with pytest.raises(KeyError):
+        table.move(OPEN, CircuitEvent.COOLED_DOWN)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from penstock.model.batch import RESERVED_FIELDS, SEQUENCE
 from penstock.model.position import Position, Range
 from penstock.protocol.batches import Covers, Stamps, outgoing, slices
+from penstock.protocol.messages import BatchErrorSummary, Priority
 
 SCHEMA = pa.schema([pa.field("name", pa.string()), *RESERVED_FIELDS])
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -78,3 +79,20 @@ def test_the_payload_is_what_the_rows_were_also_of_a_slice(offset: int) -> None:
     sent = outgoing(rows(0, 1, 2, 3).slice(offset), None, covers, Stamps(lambda: "x", lambda: NOON)())
     found = pa.ipc.read_record_batch(pa.py_buffer(sent.payload), SCHEMA)
     assert found.column("name").to_pylist() == [f"n{number}" for number in range(offset, 4)]
+
+
+def test_a_batch_carries_how_it_is_to_be_treated_and_what_was_refused_before_it() -> None:
+    errors = BatchErrorSummary(1, {"INT_ALPHA_004": 1}, ("orders/a/3",))
+    covers = Covers("a", Range(0, 5), Position("a", 0, ""), "", Priority.CRITICAL, flush=True, errors=errors)
+    sent = outgoing(rows(0, 1), None, covers, Stamps(lambda: "x", lambda: NOON)(), streaming=True)
+    assert sent.streaming
+    assert (sent.metadata.priority, sent.metadata.flush, sent.metadata.errors) == (Priority.CRITICAL, True, errors)
+    assert sent.metadata.urgent
+
+
+def test_a_batch_is_not_urgent_unless_it_is_said_to_be() -> None:
+    covers = Covers("a", Range(0, 5), Position("a", 0, ""))
+    sent = outgoing(rows(0), None, covers, Stamps(lambda: "x", lambda: NOON)())
+    assert not sent.streaming
+    assert not sent.metadata.urgent
+    assert (sent.metadata.errors, sent.metadata.destination) == (None, "")

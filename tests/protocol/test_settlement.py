@@ -99,6 +99,17 @@ def test_a_gap_between_ranges_is_corruption() -> None:
         settlement.open("a", Range(11, 12))
 
 
+def test_where_gaps_are_allowed_a_range_may_leave_out_records_but_never_go_back() -> None:
+    settlement = Settlement(("facts",), gaps=True)
+    settlement.open("a", Range(0, 10))
+    settlement.open("a", Range(12, 15))
+    assert settlement.answer("a", "facts", Range(12, 15), delivered("facts", 3)) == ()
+    released = settlement.answer("a", "facts", Range(0, 10), delivered("facts", 10))
+    assert [settled.range for settled in released] == [Range(0, 10), Range(12, 15)]
+    with pytest.raises(Corruption, match="15 had to follow"):
+        settlement.open("a", Range(14, 20))
+
+
 @given(
     lengths=st.lists(st.integers(0, 6), min_size=1, max_size=12),
     order=st.randoms(use_true_random=False),

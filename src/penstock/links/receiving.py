@@ -54,7 +54,9 @@ FRAMES_AT_ONCE = 256
 INLINE_BYTES = 64 << 10
 """Less than this is checked on the loop: handing it to a thread would cost more than the check."""
 LINGER_HEARTBEATS = 5
-"""Heartbeats of silence after which an end that has answered everything leaves: its peer has got all of it."""
+"""Heartbeats of silence after which an end whose answers are all confirmed leaves: only a farewell was lost."""
+UNCONFIRMED_HEARTBEATS = 60
+"""The same where some are not: the sender may lack them, and a network can be silent for longer than a few beats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +379,8 @@ class ReceivingEnd:
         if self._linger is not None:
             self._linger.cancel()
         loop = asyncio.get_running_loop()
-        self._linger = loop.call_at(loop.time() + LINGER_HEARTBEATS * self._limits.heartbeat_s, self._leave)
+        heartbeats = UNCONFIRMED_HEARTBEATS if self._machine.kept else LINGER_HEARTBEATS
+        self._linger = loop.call_at(loop.time() + heartbeats * self._limits.heartbeat_s, self._leave)
 
     def _stay(self) -> None:
         """Whoever takes, or begins again, has not closed, whatever was said before."""
@@ -387,10 +390,9 @@ class ReceivingEnd:
             self._linger = None
 
     def _leave(self) -> None:
-        """Finish, unless the sender lacks answers, or it was we who slept: then there may be something to hear."""
+        """Finish, unless it was we who slept: then there may be something to hear."""
         assert self._linger is not None
-        slept = asyncio.get_running_loop().time() - self._linger.when() > self._limits.heartbeat_s
-        if slept or self._machine.kept:
+        if asyncio.get_running_loop().time() - self._linger.when() > self._limits.heartbeat_s:
             self._linger_on()
         else:
             self._finish()
