@@ -28,7 +28,7 @@ FETCH := $(BIN)/python scripts/fetch_flights.py
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # --- to use -----------------------------------------------------------------------------------------------------
 
@@ -66,6 +66,14 @@ kill: $(DEV) data ## kill the program at random moments, for minutes, and count 
 bench: $(DEV) ## measure against other tools on this machine, see bench/README.md
 	bench/environments.sh
 	$(BIN)/python bench/run.py --scale $(BENCH_SCALE) --rounds $(BENCH_ROUNDS)
+
+.PHONY: bench-latency
+bench-latency: $(DEV) ## measure latency, streaming rate and back-pressure; prints tables, draws into docs/figures
+	$(BIN)/python -m bench.latency
+
+.PHONY: soak
+soak: $(DEV) ## slow the destination to a crawl for ten minutes in each mode: memory flat, nothing lost
+	$(BIN)/python -m bench.soak
 
 # --universal: one lock for every platform and every Python from 3.11 on. dev follows core, so that tests run
 # on the versions that users get.

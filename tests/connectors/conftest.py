@@ -68,7 +68,7 @@ class Follower:
         self.following = self.source.follow(self.settled)
         return self
 
-    # --- the writer's hands ---------------------------------------------------------------------------------------------
+    # --- the writer's hands -------------------------------------------------------------------------------------------
 
     def append(self, text: str, path: str = "orders.csv") -> None:
         """Write at the end of a file, which is made where it is missing."""
@@ -93,7 +93,7 @@ class Follower:
     def copy(self, old: str, new: str) -> None:
         (self.root / new).write_bytes((self.root / old).read_bytes())
 
-    # --- the reader's ---------------------------------------------------------------------------------------------------
+    # --- the reader's -------------------------------------------------------------------------------------------------
 
     def next(self, wait_s: float = MOMENT_S) -> list[Given]:
         """Return the names in the next chunk, none where nothing comes; check that it follows, or repeats exactly."""
@@ -125,12 +125,19 @@ class Follower:
 
     def await_(self, count: int) -> list[Given]:
         """Return the next `count` records, however long they take, and check that no more came with them."""
-        found, until_s = [], time.monotonic() + PATIENCE_S
+        found: list[Given] = []
+        until_s = time.monotonic() + PATIENCE_S
         while len(found) < count:
             assert time.monotonic() < until_s, (count, found)
             found += self.next()
         assert len(found) == count, found
         return found
+
+    def stop_following(self) -> FollowedFiles:
+        """Stop following and return the source, to be read as the batch reader reads it."""
+        assert self.following is not None
+        self.following.close()
+        return self.source
 
     def settle(self) -> None:
         """Settle all that came out."""

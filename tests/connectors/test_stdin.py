@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -88,7 +88,8 @@ class Piped:
         return names
 
     def await_(self, count: int) -> list[str]:
-        found, until_s = [], time.monotonic() + PATIENCE_S
+        found: list[str] = []
+        until_s = time.monotonic() + PATIENCE_S
         while len(found) < count:
             assert time.monotonic() < until_s, (count, found)
             found += self.next()
@@ -97,7 +98,8 @@ class Piped:
 
     def await_end(self) -> list[str]:
         assert self.following is not None
-        found, until_s = [], time.monotonic() + PATIENCE_S
+        found: list[str] = []
+        until_s = time.monotonic() + PATIENCE_S
         while not self.following.ended:
             assert time.monotonic() < until_s, found
             found += self.next()
@@ -132,14 +134,11 @@ def pipe(tmp_path: Path) -> Iterator[Callable[..., Piped]]:
         piped.die()
 
 
-Pipe = "Callable[..., Piped]"
-
-
 def lines(*names: str) -> str:
     return "".join(f'{{"id": 1, "name": "{name}"}}\n' for name in names)
 
 
-def test_lines_come_as_they_are_written_and_then_the_end(pipe: Pipe) -> None:
+def test_lines_come_as_they_are_written_and_then_the_end(pipe: Callable[..., Piped]) -> None:
     piped = pipe()
     piped.write(lines("a", "b"))
     assert piped.await_(2) == ["a", "b"]
@@ -153,7 +152,7 @@ def test_lines_come_as_they_are_written_and_then_the_end(pipe: Pipe) -> None:
     assert partition.startswith("stdin@20")
 
 
-def test_an_input_without_anything_just_ends(pipe: Pipe) -> None:
+def test_an_input_without_anything_just_ends(pipe: Callable[..., Piped]) -> None:
     for form in ("csv", "jsonl"):
         piped = pipe(form)
         piped.end_input()
@@ -161,7 +160,7 @@ def test_an_input_without_anything_just_ends(pipe: Pipe) -> None:
         assert piped.segments() == []
 
 
-def test_csv_has_its_header_first_and_quoted_line_breaks_are_text(pipe: Pipe) -> None:
+def test_csv_has_its_header_first_and_quoted_line_breaks_are_text(pipe: Callable[..., Piped]) -> None:
     piped = pipe("csv")
     piped.write('name,"id\n')
     assert piped.next() == []
@@ -172,14 +171,14 @@ def test_csv_has_its_header_first_and_quoted_line_breaks_are_text(pipe: Pipe) ->
     assert piped.source.extra_columns == ("id\n",)
 
 
-def test_a_csv_without_a_declared_column_is_a_mistake(pipe: Pipe) -> None:
+def test_a_csv_without_a_declared_column_is_a_mistake(pipe: Callable[..., Piped]) -> None:
     piped = pipe("csv")
     piped.write("id,nme\n1,a\n")
     with pytest.raises(UserMistake, match="INT_ALPHA_011"):
         piped.await_(1)
 
 
-def test_what_was_journalled_and_not_settled_comes_again_in_another_process(pipe: Pipe) -> None:
+def test_what_was_journalled_and_not_settled_comes_again_in_another_process(pipe: Callable[..., Piped]) -> None:
     piped = pipe("csv")
     piped.write("id,name\n1,a\n2,b\n")
     piped.await_(2)
@@ -199,7 +198,7 @@ def test_what_was_journalled_and_not_settled_comes_again_in_another_process(pipe
     assert piped.source.reread(second, [b"y,2"]).records.to_pylist() == [{"id": "2", "name": "y"}]
 
 
-def test_an_over_long_line_is_refused_and_passes_through_in_pieces(pipe: Pipe) -> None:
+def test_an_over_long_line_is_refused_and_passes_through_in_pieces(pipe: Callable[..., Piped]) -> None:
     piped = pipe(RECORD_BYTES_MAX=100)
     for _ in range(5):
         piped.write("x" * 80)
@@ -208,7 +207,7 @@ def test_an_over_long_line_is_refused_and_passes_through_in_pieces(pipe: Pipe) -
     assert piped.await_(2) == ["INT_ALPHA_006", "a"]
 
 
-def test_the_journal_is_in_segments_of_which_settled_ones_are_removed(pipe: Pipe) -> None:
+def test_the_journal_is_in_segments_of_which_settled_ones_are_removed(pipe: Callable[..., Piped]) -> None:
     piped = pipe(limits=JournalLimits(segment_bytes=200))
     for number in range(20):
         piped.write(lines(f"name{number:03}"))
@@ -228,7 +227,7 @@ def test_the_journal_is_in_segments_of_which_settled_ones_are_removed(pipe: Pipe
     assert [path.name for path in (piped.root / ".penstock/journal/orders").iterdir()] == []
 
 
-def test_a_settled_input_is_forgotten_and_going_back_in_it_is_the_end(pipe: Pipe) -> None:
+def test_a_settled_input_is_forgotten_and_going_back_in_it_is_the_end(pipe: Callable[..., Piped]) -> None:
     piped = pipe("csv")
     piped.write("id,name\n1,a\n\n\n")
     piped.end_input()
@@ -239,7 +238,7 @@ def test_a_settled_input_is_forgotten_and_going_back_in_it_is_the_end(pipe: Pipe
     assert piped.await_end() == []
 
 
-def test_the_journal_is_its_owners_alone(pipe: Pipe) -> None:
+def test_the_journal_is_its_owners_alone(pipe: Callable[..., Piped]) -> None:
     piped = pipe("csv")
     piped.write("id,name\n1,a\n")
     piped.await_(1)
@@ -247,7 +246,7 @@ def test_the_journal_is_its_owners_alone(pipe: Pipe) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_the_writer_waits_when_the_journal_is_far_enough_ahead(pipe: Pipe) -> None:
+def test_the_writer_waits_when_the_journal_is_far_enough_ahead(pipe: Callable[..., Piped]) -> None:
     piped = pipe(limits=JournalLimits(ahead_bytes=100_000), READ_BYTES=4096)
     line, written = lines("x" * 1_000), threading.Event()
 
@@ -267,7 +266,7 @@ def test_the_writer_waits_when_the_journal_is_far_enough_ahead(pipe: Pipe) -> No
     writer.join(PATIENCE_S)
 
 
-def test_a_journal_that_cannot_be_written_is_said_and_nothing_is_lost(pipe: Pipe) -> None:
+def test_a_journal_that_cannot_be_written_is_said_and_nothing_is_lost(pipe: Callable[..., Piped]) -> None:
     piped = pipe()
     journal = piped.root / ".penstock/journal/orders"
     journal.rmdir()
@@ -315,7 +314,7 @@ def test_half_a_line_at_the_end_of_a_dead_processs_journal_was_never_there(tmp_p
     assert Journal(tmp_path / "input", JournalLimits(), is_past=True).size == len(b"one\ntwo\n")
 
 
-def test_two_tables_cannot_both_be_read_from_it(pipe: Pipe) -> None:
+def test_two_tables_cannot_both_be_read_from_it(pipe: Callable[..., Piped]) -> None:
     piped = pipe()
     other = StandardInput(table(format="csv"), piped.root, Settings(), piped.root / "other", descriptor=piped._read_end)
     with pytest.raises(UserMistake, match="INT_ALPHA_015 two tables cannot both be read from standard input"):
@@ -326,13 +325,13 @@ def test_a_connection_whose_path_is_a_dash_is_standard_input_and_names_its_forma
     source = open_source(table(format="JSONL"), tmp_path, Settings(), tmp_path / "state")
     assert isinstance(source, StandardInput)
     assert not (tmp_path / "state").exists()
-    with pytest.raises(UserMistake, match="standard input, whose format nothing tells; .*`format`: csv or jsonl"):
+    with pytest.raises(UserMistake, match=r"standard input, whose format nothing tells; .*`format`: csv or jsonl"):
         open_source(table(), tmp_path, Settings())
     with pytest.raises(UserMistake, match="`parquet` is none that can be read from it"):
         open_source(table(format="parquet"), tmp_path, Settings())
 
 
-def test_the_batch_reader_reads_to_the_end_of_the_input(pipe: Pipe) -> None:
+def test_the_batch_reader_reads_to_the_end_of_the_input(pipe: Callable[..., Piped]) -> None:
     piped = pipe()
     piped.write(lines("a", "b"))
     piped.end_input()
@@ -375,6 +374,15 @@ print("null", flush=True)
 """
 
 
+def feed(pipe: IO[bytes], life: int, count: int) -> None:
+    pipe.write(b"id,name\n")
+    for number in range(count):
+        pipe.write(b"%d,life%d-%d\n" % (number, life, number))
+        if number % 10 == 0:
+            pipe.flush()
+    pipe.flush()
+
+
 def test_what_a_killed_process_had_given_out_comes_again_and_nothing_in_between_is_missing(tmp_path: Path) -> None:
     chance = random.Random(3)
     given: dict[str, dict[int, str]] = {}
@@ -385,14 +393,7 @@ def test_what_a_killed_process_had_given_out_comes_again_and_nothing_in_between_
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
             assert reader.stdin is not None
             assert reader.stdout is not None
-            reader.stdin.write(b"id,name\n")
-            for number in range(400):
-                reader.stdin.write(b"%d,life%d-%d\n" % (number, life, number))
-                if number % 10 == 0:
-                    reader.stdin.flush()
-                if number == 300 and life < 3:
-                    break
-            reader.stdin.flush()
+            feed(reader.stdin, life, 300 if life < 3 else 400)
             if life == 3:
                 reader.stdin.close()
             for _ in range(chance.randint(1, 3) if life < 3 else 10_000):

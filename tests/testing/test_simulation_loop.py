@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def test_whoever_waits_for_what_never_comes_is_told() -> None:
 
 def test_whoever_turns_in_circles_is_stopped() -> None:
     async def main() -> None:
-        while True:
+        for _ in itertools.count():
             await asyncio.sleep(0)
 
     with pytest.raises(Spinning):
@@ -133,13 +134,13 @@ def test_tasks_of_a_group_are_cancelled_in_the_same_order_in_every_process() -> 
         raise LookupError
 
     async def main() -> None:
-        with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(40):
-                    tasks.create_task(wait(number))
-                tasks.create_task(fail())
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(40):
+                tasks.create_task(wait(number))
+            tasks.create_task(fail())
 
-    run(main())
+    with pytest.raises(ExceptionGroup):
+        run(main())
     assert seen == sorted(seen)
 
 
@@ -188,8 +189,8 @@ def test_work_under_way_can_be_done_at_once_and_is_done_once() -> None:
         await asyncio.sleep(0)
         (pending,) = loop.work_of(owner)
         loop.do_now(pending)
-        assert seen == [0.0]
+        assert seen == [loop.time()]
         await work
 
     run(main())
-    assert seen == [0.0]
+    assert len(seen) == 1

@@ -44,7 +44,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _one(seed: int, *, trace: bool) -> int:
     result = simulate(seed, tell=_say if trace else None)
-    _say(repr(result))
+    for fault, struck in sorted(result.faults.items()):
+        _say(f"{struck:>8,}  {fault}")
+    _say(
+        f"{result.simulated_s:.1f} simulated seconds, {result.records:,} records, {result.frames:,} frames, "
+        f"{result.lives} lives of modules"
+    )
     if result.failure is not None:
         _say(replay_line(seed, result.failure))
     return int(result.failure is not None)

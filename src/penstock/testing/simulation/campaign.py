@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from penstock.testing.simulation.run import Result
 
 SEEDS_AT_ONCE = 25
-"""Seeds that a process takes at a time: a few seconds of work."""
+"""Seeds that a process takes at a time, if not told otherwise: a few seconds of work."""
 ENOUGH_SEEDS = 10_000
 """From so many seeds on, every fault must have struck `STRIKES_MIN` times."""
 STRIKES_MIN = 1_000
@@ -109,14 +109,19 @@ def _tidying_by_hand() -> Iterator[None]:
         gc.unfreeze()
 
 
-def run_campaign(first: int, number: int, processes: int, told: Callable[[Tally, float], None]) -> Tally:
+def run_campaign(
+    first: int,
+    number: int,
+    processes: int,
+    told: Callable[[Tally, float], None],
+    *,
+    seeds_at_once: int = SEEDS_AT_ONCE,
+) -> Tally:
     """Simulate `number` seeds from `first` on. `told` is called now and then with what there is, and real seconds."""
     began_s = time.monotonic()
     total = Tally()
-    parts = [
-        range(start, min(start + SEEDS_AT_ONCE, first + number))
-        for start in range(first, first + number, SEEDS_AT_ONCE)
-    ]
+    starts = range(first, first + number, seeds_at_once)
+    parts = [range(start, min(start + seeds_at_once, first + number)) for start in starts]
     for tally in _each(parts, processes):
         total.merge(tally)
         told(total, time.monotonic() - began_s)

@@ -141,6 +141,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __repr__(self) -> str:
         return f"<VirtualLoop at {self.now_s:.6f} s, {self.steps:,} steps>"
 
+    def __del__(self) -> None:
+        """Do nothing: a loop that was not closed leaves nothing open."""
+
     @property
     def steps(self) -> int:
         """How often the loop has turned."""

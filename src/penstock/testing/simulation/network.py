@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from penstock.testing.simulation.weather import Weather
 
 LATENCY_S = (0.0005, 0.02)
+BEHIND_S = 1e-6
+"""Least time between two frames that keep their order."""
 OVERTAKEN_S = 0.4
 """A frame that is overtaken comes so much later, at most."""
 LATE_S = 12.0
@@ -92,7 +94,7 @@ class Wire:
         elif self.weather.strikes(Fault.REORDER):
             at_s += self.chance.random() * OVERTAKEN_S
         else:
-            at_s = self._latest_s = max(at_s, self._latest_s)
+            at_s = self._latest_s = max(at_s, self._latest_s + BEHIND_S)
         handle: asyncio.TimerHandle = self.loop.call_at(at_s, lambda: self._arrive(handle, data))
         self._under_way[handle] = None
 

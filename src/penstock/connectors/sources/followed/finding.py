@@ -25,7 +25,7 @@ looked at again."""
 LOOK_AGAIN_S = 1.0
 """A folder is looked at this often in any case: not every file system keeps its time."""
 LOOKING_SHARE = 0.1
-"""Of the time, at most so much goes into looking through folders, however large they are."""
+"""Of the time, no more than about this much goes into looking through large folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Finder:
 
     def is_due(self, now_s: float) -> bool:
         """Tell, at little cost, whether another `look` may find something else than the last one."""
-        if now_s - self._looked_s < self._took_s / LOOKING_SHARE:
+        if self._only is None and now_s - self._looked_s < min(self._took_s / LOOKING_SHARE, LOOK_AGAIN_S):
             return False
         signature = self._glance()
         if signature != self._signature:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from penstock.model.position import Position
     from penstock.ports import Chunk
 
+COMPARED_AT_ONCE_MAX = 1_000
+"""Where more partitions are known, one whose file is in its place is compared with what was read of it only later."""
 _ROTATED = re.compile(r"[.-]([0-9]+)(?:\.gz|\.zst)?")
 """What is put behind a file's name when it is rotated."""
 
@@ -81,13 +83,15 @@ class _Placing:
         self._claimed: set[tuple[int, int]] = set()
         self._by_number: list[tuple[int, Known]] = []
         self._placed = Placed()
+        self._trusts_inodes = False
 
     def place(self) -> Placed:
         # Those on the roll first: they know their inode, and what is only known by its path may have lost it to them.
-        for partition in dict.fromkeys([*self._ground.roll.entries, *self._positions]):
-            remembered = self._remembered(partition)
-            if remembered is not None:
-                self._place(remembered)
+        partitions = dict.fromkeys([*self._ground.roll.entries, *self._positions])
+        remembered = [one for partition in partitions if (one := self._remembered(partition)) is not None]
+        self._trusts_inodes = len(remembered) > COMPARED_AT_ONCE_MAX
+        for one in remembered:
+            self._place(one)
         files = [known for _, known in sorted(self._by_number, key=lambda each: each[0])]
         left = [newer for known in files if known.left_s is not None for newer in (known, *self._between(known))]
         here = [known for known in files if known.left_s is None]
@@ -152,7 +156,7 @@ class _Placing:
         if not is_ended:
             seen = self._found.get(one.path) or see(one.path, self._ground.root)
             if seen and (entry is None or entry.inode == seen.inode) and self._may_be(one, seen):
-                return seen  # compared when it is read
+                return seen
             if entry is not None:
                 for seen in self._ground.with_inode(one.path, entry.inode):
                     if seen.path != one.path and seen.file not in self._claimed and self._is(one, seen):
@@ -160,11 +164,13 @@ class _Placing:
         return self._ground.relative(one.path, lambda seen: seen.file not in self._claimed and self._is(one, seen))
 
     def _may_be(self, one: _Partition, seen: Seen) -> bool:
+        """Tell whether a file in the right place is the partition's: an inode may have gone to another file."""
         if seen.file in self._claimed:
             return False
-        if compression_of(seen.path) is not Compression.NONE:
-            return self._is(one, seen)
-        return seen.size >= one.offset if one.token else self._is(one, seen)
+        is_plain = compression_of(seen.path) is Compression.NONE
+        if is_plain and one.token is not None and (one.token.accepted or self._trusts_inodes):
+            return seen.size >= one.offset
+        return self._is(one, seen)
 
     def _is(self, one: _Partition, seen: Seen) -> bool:
         compression = compression_of(seen.path)
