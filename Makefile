@@ -15,6 +15,15 @@ PYTHON ?= python3
 # For `make lock`: LOCK_OPTIONS=--upgrade moves every pin, LOCK_OPTIONS='--upgrade-package duckdb' one of them.
 LOCK_OPTIONS ?=
 
+# For `make simulate`: how many simulations, and from which seed on. A failure prints the line that replays it.
+SEEDS ?= 1000
+FIRST_SEED ?= 0
+PROCESSES ?= 2
+
+# For `make mutants`: MUTANTS='--only "a part of a name"', or --note to have the seeds that find something tried first
+# from now on.
+MUTANTS ?=
+
 # For `make bench`: TPC-H scale factor (1 is 1.5 million orders) and how often every contender runs.
 BENCH_SCALE ?= 1
 BENCH_ROUNDS ?= 5
@@ -61,6 +70,14 @@ format: $(DEV) ## put every file into shape
 .PHONY: kill
 kill: $(DEV) data ## kill the program at random moments, for minutes, and count every record afterwards
 	$(BIN)/pytest -m kill
+
+.PHONY: mutants
+mutants: $(DEV) ## plant faults into copies of the code, and let the simulator find every one of them, for minutes
+	$(BIN)/python -m scripts.mutants --processes $(PROCESSES) $(MUTANTS)
+
+.PHONY: simulate
+simulate: $(CORE) ## drive the hand-off through SEEDS hostile simulations, and check it after every step
+	$(BIN)/python -m penstock.testing.simulation --first $(FIRST_SEED) --seeds $(SEEDS) --processes $(PROCESSES)
 
 .PHONY: bench
 bench: $(DEV) ## measure against other tools on this machine, see bench/README.md

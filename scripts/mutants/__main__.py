@@ -1,8 +1,8 @@
 """Plants faults into copies of the shipped code, one at a time, and lets the simulator find them.
 
-    python -m scripts.mutants                  every fault of the catalogue
-    python -m scripts.mutants --only CREDIT    those with this in their name
-    python -m scripts.mutants --check          only tell whether the catalogue fits the code
+python -m scripts.mutants                  every fault of the catalogue
+python -m scripts.mutants --only CREDIT    those with this in their name
+python -m scripts.mutants --check          only tell whether the catalogue fits the code
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.mutants.catalogue import misfits, note_seeds, read_catalogue
+from scripts.mutants.catalogue import CATALOGUE, misfits, note_seeds, read_catalogue
 from scripts.mutants.hunting import Limits, fail_unharmed, hunt
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ SOURCE = Path(__file__).resolve().parents[2] / "src/penstock"
 def main() -> int:
     """Return 0 where every fault was found, and the same seeds find nothing in the code as it is."""
     options = _options()
-    mutants = [each for each in read_catalogue() if not options.only or any(part in each.name for part in options.only)]
-    wrong = list(misfits(mutants, options.source))
-    for line in wrong or [f"{len(mutants)} mutants fit the code"] * options.check:
-        print(line)
-    if wrong or options.check or not mutants:
-        return 1 if wrong or not mutants else 0
+    everything = read_catalogue(options.catalogue)
+    mutants = [each for each in everything if not options.only or any(part in each.name for part in options.only)]
+    wrong = list(misfits(mutants, options.source)) if mutants else ["there is no such mutant"]
+    if wrong or options.check:
+        print("\n".join(wrong) or f"{len(mutants)} mutants fit the code")
+        return int(bool(wrong))
     limits = Limits(options.seeds, options.minutes * 60)
     with ThreadPoolExecutor(options.processes) as pool:
         outcomes = []
@@ -41,14 +41,16 @@ def main() -> int:
             outcomes.append(outcome)
             print(_told(outcome), flush=True)
     seeds = {each.mutant.name: each.seed for each in outcomes if each.seed is not None}
-    unharmed = fail_unharmed(seeds.values(), options.source, limits.seconds)
+    unharmed = fail_unharmed(seeds.values(), options.source, limits.seconds) if seeds else {}
     if options.note:
-        note_seeds(seeds)
+        note_seeds(options.catalogue, seeds)
     return _judge(outcomes, unharmed)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.mutants", description="Let the simulator find planted faults.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.mutants", description="Plant faults, one at a time, and let the simulator find them."
+    )
     parser.add_argument("--only", action="append", metavar="PART", help="mutants with this in their name; repeatable")
     parser.add_argument("--check", action="store_true", help="only tell whether the catalogue fits the code")
     parser.add_argument("--note", action="store_true", help="write the seeds that found something into the catalogue")
@@ -56,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=30.0, help="for each mutant, at most (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="how many at a time (%(default)s)")
     parser.add_argument("--source", type=Path, default=SOURCE, help="the package (%(default)s)")
+    parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="the faults (%(default)s)")
     return parser.parse_args()
 
 
@@ -77,7 +80,7 @@ def _judge(outcomes: Sequence[Outcome], unharmed: dict[int, str]) -> int:
         print(f"SURVIVED {name}")
     for seed, failure in unharmed.items():
         print(f"seed {seed} fails without any fault, too: {failure}")
-    if not unharmed:
+    if not unharmed and ways:
         print("The same seeds find nothing in the code as it is.")
     return 1 if survived or unharmed else 0
 

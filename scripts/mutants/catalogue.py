@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-FILE = Path(__file__).with_name("catalogue.toml")
+CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,9 +35,9 @@ class _Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mutant: tuple[Mutant, ...]
 
 
-def read_catalogue() -> tuple[Mutant, ...]:
-    """Return every mutant there is."""
-    return msgspec.toml.decode(FILE.read_bytes(), type=_Catalogue).mutant
+def read_catalogue(file: Path) -> tuple[Mutant, ...]:
+    """Return every mutant that a catalogue holds."""
+    return msgspec.toml.decode(file.read_bytes(), type=_Catalogue).mutant
 
 
 def plant(mutant: Mutant, package: Path) -> None:
@@ -53,21 +53,23 @@ def misfits(mutants: Sequence[Mutant], package: Path) -> Iterator[str]:
     for mutant in mutants:
         if sum(mutant.name == each.name for each in mutants) > 1:
             yield f"{mutant.name}: there are several of this name"
-        yield from (f"{mutant.name}: no invariant is called {name!r}" for name in mutant.sees if f'"{name}' not in known)
+        yield from (
+            f"{mutant.name}: no invariant is called {name!r}" for name in mutant.sees if f'"{name}' not in known
+        )
         try:
             _change_all(mutant, package)
         except (ValueError, SyntaxError, OSError) as error:
             yield f"{mutant.name}: {error}"
 
 
-def note_seeds(seeds: Mapping[str, int]) -> None:
-    """Write into the catalogue which seed found which mutant."""
-    text = FILE.read_text(encoding="utf-8")
+def note_seeds(file: Path, seeds: Mapping[str, int]) -> None:
+    """Write into a catalogue which seed found which mutant."""
+    text = file.read_text(encoding="utf-8")
     for name, seed in seeds.items():
         entry = rf"(^name = {re.escape(msgspec.json.encode(name).decode())}\nseed = )\d+$"
         text, found = re.subn(entry, rf"\g<1>{seed}", text, flags=re.MULTILINE)
         assert found == 1, (name, found)
-    FILE.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
 
 
 def _change_all(mutant: Mutant, package: Path) -> None:

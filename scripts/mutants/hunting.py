@@ -132,7 +132,9 @@ def _simulated(
     environment = {**os.environ, "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
     with (
         errors.open("w", encoding="utf-8") as told,
-        subprocess.Popen(command, env=environment, cwd=package.parent, stdout=subprocess.PIPE, stderr=told) as process,
+        subprocess.Popen(  # noqa: S603 - ourselves, with arguments of our own
+            command, env=environment, cwd=package.parent, stdout=subprocess.PIPE, stderr=told
+        ) as process,
     ):
         alarm = Timer(limits.seconds, process.kill)  # a fault may let a seed go on for ever
         alarm.start()

@@ -157,6 +157,13 @@ class Follower:
         self.source = self._make()
         return self.start()
 
+    def restart_without_following(self) -> FollowedFiles:
+        """Stop, and return the source as another process would open it."""
+        self.stop()
+        self.following = None
+        self.source = self._make()
+        return self.source
+
     def go_back(self) -> Follower:
         """Begin again from what is settled, within the process."""
         assert self.following is not None

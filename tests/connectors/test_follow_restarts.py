@@ -280,7 +280,7 @@ def test_the_batch_reader_names_what_came_while_nobody_followed(follow: Follow) 
     orders.stop()
     orders.rename("orders.csv", "orders.csv.1")
     orders.add("b")
-    orders.restart().stop_following()
+    orders.restart_without_following()
     assert orders.source.partitions() == ("orders.csv", "orders.csv@2")
     (chunk,) = orders.source.read("orders.csv@2", None)
     orders.rename("orders.csv", "orders.csv.2")
@@ -288,6 +288,44 @@ def test_the_batch_reader_names_what_came_while_nobody_followed(follow: Follow) 
     orders.given["orders.csv@2"] = ["b"]
     assert orders.restart().await_(2) == ["b", "c"]
     assert chunk.next.partition == "orders.csv@2"
+
+
+def test_the_batch_reader_says_what_is_gone_too(follow: Follow) -> None:
+    orders = follow()
+    orders.add("a")
+    orders.await_(1)
+    orders.settle()
+    orders.stop()
+    orders.empty()
+    orders.add("b")
+    source = orders.restart_without_following()
+    assert source.partitions() == ("orders.csv", "orders.csv@2")
+    (chunk,) = source.read("orders.csv", orders.settled["orders.csv"])
+    assert_is_gap(chunk.bad[0], "what was written from line 3 on, if anything was, is gone")
+    assert list(source.read("orders.csv", chunk.next)) == []
+    (newer,) = source.read("orders.csv@2", None)
+    assert newer.records.column("name").to_pylist() == ["b"]
+    source.commit(chunk.next)
+    assert source.partitions() == ("orders.csv@2",)
+    orders.start({"orders.csv": chunk.next, "orders.csv@2": newer.next})
+    orders.given.update({"orders.csv": ["a", chunk.bad[0]], "orders.csv@2": ["b"]})
+    assert orders.read() == []
+
+
+def test_the_batch_reader_finds_the_copy_of_a_truncated_file(follow: Follow) -> None:
+    orders = follow()
+    orders.add("a")
+    orders.await_(1)
+    orders.settle()
+    orders.stop()
+    orders.add("b")
+    orders.copy("orders.csv", "orders.csv.1")
+    orders.empty()
+    orders.add("c")
+    source = orders.restart_without_following()
+    assert source.partitions() == ("orders.csv", "orders.csv@2")
+    (chunk,) = source.read("orders.csv", orders.settled["orders.csv"])
+    assert (chunk.start, chunk.records.column("name").to_pylist()) == (1, ["b"])
 
 
 def test_a_change_that_a_person_accepted_is_gone_on_with(follow: Follow) -> None:

@@ -349,6 +349,26 @@ def test_where_the_last_close_is_lost_and_nobody_tells_the_receiver_leaves_after
     bench.run(work)
 
 
+def test_an_end_whose_answers_are_not_confirmed_stays_far_longer_than_one_whose_answers_are(bench: Bench) -> None:
+    cut = True
+    bench.back = lambda frame: [] if cut and is_final(frame) else [(0.0, frame)]
+    bench.told = False
+
+    async def work(bench: Bench) -> None:
+        nonlocal cut
+        handing_over = asyncio.create_task(bench.hand_over(bench.batches(2)))
+        working = asyncio.create_task(bench.work_off())
+        await asyncio.sleep(2.5 * HEARTBEAT_S)
+        bench.there_wire.fate = lambda _: []
+        await asyncio.sleep((UNCONFIRMED_HEARTBEATS - 10) * HEARTBEAT_S)
+        assert not bench.receiving.done()
+        cut = False
+        bench.there_wire.fate = lambda frame: [(0.0, frame)]
+        assert len(await handing_over) == len(await working) == 2
+
+    bench.run(work)
+
+
 def test_one_flipped_bit_anywhere_in_the_records_is_noticed_and_mended(bench: Bench) -> None:
     (batch,) = bench.batches(1)
     bits = Random(1).sample(range(8 * len(batch.payload)), 10)

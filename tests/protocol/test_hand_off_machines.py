@@ -506,7 +506,7 @@ class FaultsOfTheEnds(NetworkFaults):
             self.sending.begin_again(self.now_s)
 
 
-WALKS = settings(max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+WALKS = settings(max_examples=80, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TestNetworkFaults = NetworkFaults.TestCase
 TestNetworkFaults.settings = WALKS
 TestFaultsOfTheEnds = FaultsOfTheEnds.TestCase

@@ -73,7 +73,8 @@ class Orders:
 
     def dies(self, *kill: str) -> None:
         """Begin a run that is killed."""
-        ended = self.rehearse("--set=READ_BYTES=64", "--set=COMMIT_RECORDS=10", "--kill", *kill)
+        small = ("READ_BYTES=64", "ALPHA_BETA_BATCH_SIZE=4", "BETA_GAMMA_BATCH_SIZE=2", "COMMIT_RECORDS=10")
+        ended = self.rehearse(*(f"--set={setting}" for setting in small), "--kill", *kill)
         assert ended.code == -9, ended
 
     def rehearse(self, *arguments: str, under: tuple[str, ...] = ()) -> Ended:

@@ -26,6 +26,7 @@ from penstock.protocol.messages import (
     AcknowledgmentPayload,
     AckStatus,
     AlphaBetaBatchTransfer,
+    BatchErrorSummary,
     BatchMetadata,
     Excepted,
     MessageHeader,
@@ -478,7 +479,8 @@ def test_ranges_are_followed_by_partition_and_destination(bench: Bench) -> None:
 def test_partitions_are_never_joined(bench: Bench) -> None:
     beta = Beta(bench, [model(bench, "facts")])
     beta.run(beta.batch(0, 1), beta.batch(0, 2, partition="b"), beta.batch(1, 3))
-    assert [(each.metadata.partition, each.ids) for each in beta.link.sent] == [("a", (0, 1)), ("b", (0,))]
+    sent = [(each.metadata.partition, each.ids) for each in beta.link.sent]
+    assert sent == [("a", (0,)), ("b", (0,)), ("a", (1,))]  # and none overtakes another
 
 
 def test_where_everything_is_filtered_the_answer_does_not_wait_for_gamma(bench: Bench) -> None:
@@ -497,6 +499,30 @@ def test_dead_letters_are_durable_before_anything_of_their_batch_is_sent(bench: 
     assert (letter.original, letter.line) == (b"a6", 8)
     assert answer.tally == add_up([*counted("facts", 2, dead=1), *counted("audit", 3)])
     assert answer.records_rejected == 1
+
+
+def test_a_batch_tells_what_was_refused_of_its_range_here_and_before(bench: Bench) -> None:
+    upstream = BatchErrorSummary(1, {"INT_ALPHA_002": 1}, ("orders/a/4",))
+    beta = Beta(bench, [model(bench, "facts", rule="total >= 0"), model(bench, "audit")])
+    beta.run(beta.batch(0, 1, -1), beta.batch(2, 1, 1, end=5, errors=upstream))
+    told = {each.metadata.destination: each.metadata.errors for each in beta.link.sent}
+    assert told["facts"] == BatchErrorSummary(2, {"INT_ALPHA_002": 1, "INT_BETA_004": 1}, ("orders/a/1", "orders/a/4"))
+    assert told["audit"] == upstream
+
+
+def test_what_was_refused_before_is_told_once_however_many_batches_an_input_makes(bench: Bench) -> None:
+    upstream = BatchErrorSummary(1, {"INT_ALPHA_002": 1}, ("orders/a/3",))
+    beta = Beta(bench, [model(bench, "facts", rule="total >= 0")], settings={"BETA_GAMMA_BATCH_SIZE": 1})
+    beta.run(beta.batch(0, 1, 1, -1, end=4, errors=upstream))
+    first, second = (each.metadata.errors for each in beta.link.sent)
+    assert first == upstream
+    assert second == BatchErrorSummary(1, {"INT_BETA_004": 1}, ("orders/a/2",))
+
+
+def test_a_batch_of_which_nothing_was_refused_tells_of_no_errors(bench: Bench) -> None:
+    beta = Beta(bench, [model(bench, "facts", "total < 0")])
+    beta.run(beta.batch(0, 1, -1))
+    assert [each.metadata.errors for each in beta.link.sent] == [None]
 
 
 def test_a_batch_says_where_reading_must_resume_to_see_what_comes_after_it(bench: Bench) -> None:

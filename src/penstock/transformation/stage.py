@@ -160,6 +160,8 @@ class Transformation:
                 taken = Taken()
             closed = taken.closed
             for partition, batches in groupby(taken.batches, key=lambda batch: batch.metadata.partition):
+                # What waits of others was read before: it must not arrive after.
+                await self._flush([key for key in self._assemblies if key[1] != partition])
                 await self._work(partition, list(batches))
             await self._flush(list(self._assemblies) if taken.hurry or closed else self._overdue())
             if taken.hurry:

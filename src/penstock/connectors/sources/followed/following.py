@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.connectors.sources.files.partitions import Compression, read_name
 from penstock.connectors.sources.followed.finding import is_whole, see
-from penstock.connectors.sources.followed.gaps import UNKNOWN, gap
+from penstock.connectors.sources.followed.gaps import UNKNOWN
 from penstock.connectors.sources.followed.ground import compression_of
 from penstock.connectors.sources.followed.known import Known
-from penstock.connectors.sources.followed.marks import Head, holds, token_of
+from penstock.connectors.sources.followed.marks import holds, token_of
 from penstock.connectors.sources.followed.moved import read_moved
-from penstock.connectors.sources.followed.names import split
 from penstock.connectors.sources.followed.placing import place
-from penstock.connectors.sources.followed.roll import Met
+from penstock.connectors.sources.followed.registrar import Registrar
 from penstock.connectors.sources.followed.tail import Gone, Kind, Tail
 from penstock.connectors.sources.followed.trouble import reading
 from penstock.connectors.sources.followed.whole import WholeFile, WholeFiles
@@ -25,7 +24,6 @@ from penstock.connectors.sources.followed.whole import WholeFile, WholeFiles
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from penstock.connectors.sources.files.positions import TextToken
     from penstock.connectors.sources.followed.finding import Seen
     from penstock.connectors.sources.followed.ground import Ground
     from penstock.model.position import Position
@@ -55,19 +53,18 @@ class FileFollowing:
     def __init__(self, ground: Ground, positions: Mapping[str, Position]) -> None:
         """Raises as `next` does."""
         self._ground = ground
-        self._positions = positions
+        self._registrar = Registrar(ground, positions)
         self._active: list[Known] = []
         self._due: deque[Known] = deque()
         self._unsure: deque[Known] = deque()
-        self._resting: dict[Known, None] = {}
+        self._resting: OrderedDict[Known, None] = OrderedDict()
         self._by_file: dict[tuple[int, int], Known] = {}
         self._at: dict[str, Known] = {}
         self._wholes = WholeFiles(self._read_whole, positions, ground.pace.stable_s)
         self._gaps: deque[Chunk] = deque()
-        self._over: dict[str, Position] = {}
         self._served: tuple[Known | None, int] = (None, 0)
         with reading(f"`{ground.table}`"):
-            self._begin(time.monotonic())
+            self._begin(positions, time.monotonic())
 
     def next(self, wait_s: float) -> Chunk | None:
         """See ports.Following."""
@@ -90,9 +87,9 @@ class FileFollowing:
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
-    def _begin(self, now_s: float) -> None:
+    def _begin(self, positions: Mapping[str, Position], now_s: float) -> None:
         found = self._look(now_s)
-        placed = place(self._ground, self._positions, found)
+        placed = place(self._ground, positions, found)
         self._gaps.extend(placed.gaps)
         for known in placed.files:
             if known.left_s is not None:
@@ -143,8 +140,8 @@ class FileFollowing:
 
     def _stands(self, known: Known, seen: Seen) -> None:
         """Take note that a known file stands at a path of the table's, maybe another one than before."""
-        if known.path != seen.path and known.partition is not None:
-            self._ground.roll.move(known.partition, seen.path, seen.inode)
+        if known.path != seen.path:
+            self._registrar.move(known, seen)
         known.path, known.left_s = seen.path, None
         self._at[seen.path] = known
         if known in self._resting and (known.size, known.changed_ns) != (seen.size, seen.changed_ns):
@@ -230,8 +227,8 @@ class FileFollowing:
         if any(self._open_at(known, seen.path) for seen in self._ground.with_inode(known.path, known.file[1])):
             return True
         token = token_of(known.position)
-        lost = max(0, known.size - (token.offset if token else 0))
-        chunk = self._lose(known, lost, b"")
+        chunk = self._registrar.lose(known, max(0, known.size - (token.offset if token else 0)), b"")
+        self._forget(known)
         if chunk is not None:
             self._gaps.append(chunk)
         return False
@@ -250,7 +247,7 @@ class FileFollowing:
 
     def _open_copy(self, known: Known) -> None:
         """Read on in a compressed file, which is as it is."""
-        seen, partition = see(known.path, self._ground.root), self._name(known)
+        seen, partition = see(known.path, self._ground.root), self._registrar.name(known)
         known.copy = WholeFile(partial(self._read_copy, known, partition), known.position, self._ground.pace.stable_s)
         if seen is not None:
             known.copy.see(seen, time.monotonic())
@@ -272,15 +269,13 @@ class FileFollowing:
     def _look_at_resting(self) -> None:
         for _ in range(min(RESTING_LOOKS, len(self._resting))):
             known = next(iter(self._resting))
+            self._resting.move_to_end(known)
             seen = see(known.path, self._ground.root)
             if seen is not None and seen.file == known.file:
                 if (seen.size, seen.changed_ns) != (known.size, known.changed_ns):
                     self._wake(known, seen)
-                    continue
             elif known.left_s is not None:
                 self._find_again(known)
-                continue
-            self._resting[known] = self._resting.pop(known)  # to the end
 
     # --- one file -----------------------------------------------------------------------------------------------------
 
@@ -297,7 +292,7 @@ class FileFollowing:
         known.is_sure = True
         known.is_drained = chunk is None and (known.copy is None or known.copy.is_done)
         if chunk is not None:
-            known.position = chunk.next
+            self._registrar.read_to(known, chunk.next)
         elif known.is_drained and known.left_s is not None:
             chunk = self._leave(known, now_s)
         return chunk
@@ -306,18 +301,7 @@ class FileFollowing:
         if known.copy is not None:
             return known.copy.take(now_s)
         assert known.tail is not None
-        return known.tail.take(partial(self._name, known), now_s)
-
-    def _name(self, known: Known) -> str:
-        """Return the partition's name, durably on the roll."""
-        roll = self._ground.roll
-        if known.partition is None:
-            known.partition = roll.new_name(known.name.path)
-        if known.partition not in roll.entries:
-            head, columns = (known.tail.head(), known.tail.columns) if known.tail else (Head.of(b""), ())
-            changed_ns = known.tail.changed_ns() if known.tail else known.changed_ns
-            roll.meet(Met(known.partition, known.path, known.file[1], changed_ns, head, columns))
-        return known.partition
+        return known.tail.take(partial(self._registrar.name, known), now_s)
 
     def _may_begin(self, known: Known) -> bool:
         """Tell whether all was read of the file whose place this one took."""
@@ -334,19 +318,18 @@ class FileFollowing:
         token = before.token
         if older.position is None or known.position is not None or token is None or not token.offset:
             return
-        if holds(now.path(), Compression.NONE, token):
+        if older.partition is not None and holds(now.path(), Compression.NONE, token):
+            self._ground.roll.move(older.partition, known.path, known.file[1])
             known.partition, known.position = older.partition, older.position
             known.tail = Tail(now.duplicate(), _kind(known, self._ground), known.position)
             now.close()
             self._forget(older)
-            assert known.partition is not None
-            self._ground.roll.move(known.partition, known.path, known.file[1])
 
     def _leave(self, known: Known, now_s: float) -> Chunk | None:
         """Finish a file that has lost its place, once it is quiet."""
         if known.tail is None:
-            self._ground.roll.hold_compressed(self._name(known), known.path, known.file[1])
-            self._end(known)
+            self._registrar.end_compressed(known)
+            self._forget(known)
             return None
         if not known.is_finished:
             assert known.left_s is not None
@@ -354,9 +337,9 @@ class FileFollowing:
                 return None
             if any(other.after is known for other in (*self._active, *self._due, *self._unsure)):
                 return None  # what took its place is to be compared with it first
-            chunk = known.tail.finish(partial(self._name, known))
+            chunk = known.tail.finish(partial(self._registrar.name, known))
             if chunk is not None:
-                known.position = chunk.next
+                self._registrar.read_to(known, chunk.next)
                 return chunk
             known.is_finished = True
             seen = next(iter(self._ground.with_inode(known.path, known.file[1])), None)
@@ -373,25 +356,19 @@ class FileFollowing:
         """Go on with what is in a file now, in the place of what was read of it; return what is to be said of that."""
         tail = known.tail
         assert tail is not None
-        token, held = tail.token, tail.held
-        lost = tail.unread_bytes if known.is_sure else UNKNOWN
-        now = None
-        if known.left_s is None:
-            name = read_name(known.path)
-            assert name is not None  # it was found by its name
+        copy, chunk = self._copy_of(known, tail), None
+        if copy is None:
+            chunk = self._registrar.lose(known, tail.unread_bytes if known.is_sure else UNKNOWN, tail.held)
+        else:
+            self._registrar.move(known, copy)
+        name, now = read_name(known.path), None
+        if known.left_s is None and name is not None:
             now = Known(name, known.path, known.file, is_sure=True)
             now.tail = Tail(tail.duplicate(), _kind(now, self._ground), None)
-        copy, chunk = None, None
-        if token is not None and token.offset and known.partition is not None:
-            copy = self._copy_of(known, token)
-        if copy is None:
-            chunk = self._lose(known, lost, held)
-        else:
-            self._forget(known)
+        self._forget(known)
+        if copy is not None:
             older = Known(known.name, copy.path, copy.file, known.partition, known.position, copy.size)
             older.left_s, older.is_sure = now_s, True
-            assert known.partition is not None
-            self._ground.roll.move(known.partition, copy.path, copy.inode)
             self._by_file[copy.file] = older
             self._due.appendleft(older)
             if now is not None:
@@ -401,35 +378,19 @@ class FileFollowing:
             self._active.append(now)
         return chunk
 
-    def _copy_of(self, known: Known, token: TextToken) -> Seen | None:
+    def _copy_of(self, known: Known, tail: Tail) -> Seen | None:
+        """Find the file that a text was copied to before it was emptied, as logrotate's copytruncate does it."""
+        token = tail.token
+        if token is None or not token.offset or known.partition is None:
+            return None
+
         def is_copy(seen: Seen) -> bool:
             return seen.file not in self._by_file and self._ground.holds(seen, token)
 
         return self._ground.relative(known.path, is_copy)
 
-    def _lose(self, known: Known, lost: int, held: bytes) -> Chunk | None:
-        """Give a file up whose content is gone, `lost` bytes of it unread; return what says so."""
-        if not lost:
-            self._end(known)
-            return None
-        token, partition = token_of(known.position), known.partition
-        if partition is None:
-            partition = self._ground.roll.new_name(known.name.path)
-        if partition not in self._ground.roll.entries:
-            self._ground.roll.meet(Met(partition, known.path, known.file[1], known.changed_ns, Head.of(b"")))
-        self._ground.shelf.end(partition, token.offset if token else 0, lost)
-        self._forget(known)
-        return gap(partition, known.position, lost, held, self._ground.formats)
-
     def _end(self, known: Known) -> None:
-        """Take note that nothing more of a file will come."""
-        token = token_of(known.position)
-        if known.partition is not None:
-            self._ground.shelf.end(self._name(known), token.offset if token else 0)
-            if known.position is not None:
-                self._over[known.partition] = known.position
-            if known.tail is not None and not known.tail.is_named():
-                self._ground.shelf.keep(known.partition, known.tail.duplicate())
+        self._registrar.end(known)
         self._forget(known)
 
     def _forget(self, known: Known) -> None:
@@ -454,29 +415,11 @@ class FileFollowing:
         self._wholes.see(wholes, now_s)
 
     def _read_whole(self, path: str, position: Position | None) -> Iterator[Chunk]:
-        if compression_of(path) is not Compression.NONE and position is None and self._is_compressed(path):
-            return iter(())
+        if position is None and compression_of(path) is not Compression.NONE:
+            seen = see(path, self._ground.root)
+            if seen is None or self._registrar.is_compressed(seen):
+                return iter(())
         return self._ground.read_whole(path, position)
-
-    def _is_compressed(self, path: str) -> bool:
-        """Tell whether a compressed file holds the text of a partition, which is not read again."""
-        seen = see(path, self._ground.root)
-        if seen is None or self._ground.roll.compressed(path, seen.inode) is not None:
-            return seen is not None
-        plain = path[: -len(compression_of(path))]
-        for partition, entry in tuple(self._ground.roll.entries.items()):
-            if plain in {entry.path, split(partition)[0]}:
-                token = token_of(self._latest(partition))
-                if token is not None and holds(self._ground.root / path, compression_of(path), token):
-                    self._ground.roll.hold_compressed(partition, path, seen.inode)
-                    return True
-        return False
-
-    def _latest(self, partition: str) -> Position | None:
-        for known in self._by_file.values():
-            if known.partition == partition:
-                return known.position
-        return self._over.get(partition) or self._positions.get(partition)
 
     def _read_copy(self, known: Known, partition: str, position: Position | None) -> Iterator[Chunk]:
         """Read on from `position` in a compressed file that holds the partition's text."""

@@ -16,10 +16,19 @@ from penstock.ports import Original
 
 if TYPE_CHECKING:
     from penstock.connectors.sources.followed.formats import Formats
+    from penstock.connectors.sources.followed.roll import Ended
     from penstock.ports import Chunk
 
 UNKNOWN = -1
 """How many bytes were lost, where nobody can know."""
+
+
+def lost_after(position: Position | None, ended: Ended | None) -> int:
+    """Return how much is lost of a partition whose file is gone, and of which `position` is settled."""
+    if ended is None or ended.lost == UNKNOWN:
+        return UNKNOWN
+    token = token_of(position)
+    return ended.end + ended.lost - (token.offset if token else 0)
 
 
 def gap(partition: str, position: Position | None, lost: int, held: bytes, formats: Formats) -> Chunk:

@@ -174,18 +174,18 @@ class GrowingText:
         long = self._over_long = self._over_long or _OverLong(keep(self._buffer, self._limit))
         line_break = self._buffer.find(b"\n")
         used = line_break + 1 or len(self._buffer)
-        long.last = (long.last + self._buffer[max(0, used - 2) : used])[-2:]
-        long.length += used
+        last, length = (long.last + self._buffer[max(0, used - 2) : used])[-2:], long.length + used
         if line_break < 0 and not final:
+            long.last, long.length = last, length
             self._let_go(used)
             self._may_hold_more = False
             return None
-        begins = self.place
+        name, begins = partition(), self.place
         self._move(used, begins.line + (line_break >= 0), begins.sequence + 1)
         self._over_long = None
-        length = long.length - (len(long.last) - length_without_break(long.last))
+        length -= len(last) - length_without_break(last)
         original, error = Original(long.kept, begins.line), length_error(length, self._limit)
-        return bad_chunk(begins.sequence, original, error, self._position(partition()), self._format.schema)
+        return bad_chunk(begins.sequence, original, error, self._position(name), self._format.schema)
 
 
 def bad_chunk(sequence: int, original: Original, error: RecordError, after: Position, schema: pa.Schema) -> Chunk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -85,6 +85,15 @@ def token_of(position: Position | None) -> FollowedToken | None:
         return msgspec.json.decode(position.token, type=FollowedToken)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise changed(position.partition, f"its position does not fit such a file ({error})") from error
+
+
+def head_at(path: Path, compression: Compression) -> Head:
+    """Return the head of the text at `path`. Raises OSError."""
+    text = b""
+    with closing(open_stream(path, compression)) as stream, suppress(Damaged):
+        while len(text) < HEAD_BYTES and (piece := stream.read(HEAD_BYTES - len(text))):
+            text += piece
+    return Head.of(text)
 
 
 def windows_at(path: Path, compression: Compression, offset: int) -> Windows | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.connectors.sources.files.partitions import Compression, read_name
 from penstock.connectors.sources.followed.finding import is_whole, see, siblings
-from penstock.connectors.sources.followed.gaps import UNKNOWN, gap
+from penstock.connectors.sources.followed.gaps import gap, lost_after
 from penstock.connectors.sources.followed.ground import compression_of
 from penstock.connectors.sources.followed.known import Known
 from penstock.connectors.sources.followed.marks import Head, holds, token_of, windows_at
@@ -190,13 +190,11 @@ class _Placing:
     def _say_lost(self, one: _Partition) -> None:
         """Say that what was not settled of a partition is gone; say nothing where it was just taken away."""
         ended = one.entry.ended if one.entry else None
-        if ended is not None:
-            lost = UNKNOWN if ended.lost == UNKNOWN else ended.end - one.offset + ended.lost
-        elif one.name.path in self._found or one.position is None:
-            lost = UNKNOWN
-            self._ground.shelf.end(one.partition, one.offset, UNKNOWN)
-        else:
+        if ended is None and one.name.path not in self._found and one.position is not None:
             return
+        lost = lost_after(one.position, ended)
+        if ended is None:
+            self._ground.shelf.end(one.partition, one.offset, lost)
         self._placed.gaps.append(gap(one.partition, one.position, lost, b"", self._ground.formats))
 
     def _between(self, known: Known) -> Sequence[Known]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,20 +11,21 @@ from penstock.connectors.sources.files import FileSource
 from penstock.connectors.sources.files.partitions import Compression, Encoding, read_name
 from penstock.connectors.sources.files.positions import write_token
 from penstock.connectors.sources.files.reading import stand_at
-from penstock.connectors.sources.followed.finding import Finder, is_whole, see, with_inode
+from penstock.connectors.sources.followed.finding import Finder, is_whole, see, siblings, with_inode
 from penstock.connectors.sources.followed.following import FileFollowing
 from penstock.connectors.sources.followed.formats import Formats
+from penstock.connectors.sources.followed.gaps import gap, lost_after
 from penstock.connectors.sources.followed.ground import Ground, Pace, compression_of
-from penstock.connectors.sources.followed.marks import HEAD_BYTES, Head, token_of, windows_at
+from penstock.connectors.sources.followed.marks import Head, head_at, token_of, windows_at
 from penstock.connectors.sources.followed.moved import read_moved
 from penstock.connectors.sources.followed.names import split
 from penstock.connectors.sources.followed.roll import Met, Roll
-from penstock.connectors.sources.followed.shelf import Shelf
+from penstock.connectors.sources.followed.shelf import Shelf, is_past
 from penstock.connectors.sources.followed.trouble import reading
 from penstock.errors import UserMistake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from penstock.connectors.sources.files.textformat import Taken
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from penstock.model.position import Position
     from penstock.model.settings import Settings
     from penstock.ports import Chunk, Following, Reread
+
+NOWHERE = ""
+"""The path of what is not there any more."""
 
 
 class FollowedFiles(FileSource):
@@ -138,64 +143,70 @@ class FollowedFiles(FileSource):
     def _columns_of(self, path: str, partition: str) -> Sequence[str]:
         """Return the header's columns of `partition`, else of the newest that came at its path."""
         entries = self._roll.entries
-        same = [entry.columns for other, entry in entries.items() if split(other)[0] == path and entry.columns]
+        same = [entry.columns for other, entry in tuple(entries.items()) if split(other)[0] == path and entry.columns]
         own = entries.get(partition)
         return own.columns if own and own.columns else same[-1] if same else ()
 
     def _places(self, paths: Sequence[str]) -> dict[str, str]:
-        """Return where each partition is now."""
+        """Return where each partition is now: nowhere where its content is gone, and that is to be said."""
         found = {path: seen for path in paths if (seen := see(path, self._folder)) is not None}
         left: dict[str, str] = {}
         here: dict[str, str] = {}
         claimed: set[tuple[int, int]] = set()
         for partition, entry in self._roll.entries.items():
-            if entry.ended is None and not entry.is_settled and self._finder.fits(split(partition)[0]):
-                seen = self._seen_as(entry)
-                if seen is not None:
-                    claimed.add(seen.file)
-                    (here if seen.path in found else left)[partition] = seen.path
+            base, _ = split(partition)
+            if entry.is_settled or not self._finder.fits(base):
+                continue
+            seen = None if entry.ended else self._seen_as(entry, claimed)
+            if seen is not None:
+                claimed.add(seen.file)
+                (here if seen.path in found else left)[partition] = seen.path
+            elif entry.ended or base in found:
+                left[partition] = NOWHERE
         for path, seen in found.items():
             name = read_name(path)
             if name is None or seen.file in claimed or self._roll.compressed(path, seen.inode) is not None:
                 continue
-            partition = path if is_whole(name) else self._name_at(path, {*left, *here})
-            here[partition] = path
+            here[path if is_whole(name) or path not in self._roll.entries else self._roll.new_name(path)] = path
         return {**left, **dict(sorted(here.items(), key=lambda item: item[1]))}
 
-    def _seen_as(self, entry: Entry) -> Seen | None:
-        """Find the file of an entry, at its path or renamed in its folder."""
+    def _seen_as(self, entry: Entry, claimed: Container[tuple[int, int]]) -> Seen | None:
+        """Find the file of an entry: at its path, renamed, or copied."""
         seen = see(entry.path, self._folder)
-        candidates = [seen] if seen is not None and seen.inode == entry.inode else []
-        if not candidates:
-            candidates.extend(with_inode(entry.path, entry.inode, self._folder))
+        by_inode = [seen] if seen is not None and seen.inode == entry.inode else []
+        by_inode += with_inode(entry.path, entry.inode, self._folder) if not by_inode else []
+        relatives = siblings(entry.path, PurePath(entry.path).stem, self._folder)
+        newest_first = sorted(relatives, key=lambda seen: seen.changed_ns, reverse=True)
+        candidates = (seen for seen in (*by_inode, *newest_first) if seen.file not in claimed)
         return next((seen for seen in candidates if self._begins_as(seen, entry)), None)
 
     def _begins_as(self, seen: Seen, entry: Entry) -> bool:
         windows = windows_at(self._folder / seen.path, compression_of(seen.path), entry.head.size_bytes)
-        return windows is not None and Head.of(windows.head) == entry.head
-
-    def _name_at(self, path: str, placed: set[str]) -> str:
-        """Name a file whose inode nobody knows: it may be the last one that came there, written anew and longer."""
-        last = next((name for name in reversed(tuple(self._roll.entries)) if split(name)[0] == path), None)
-        if last is None:
-            return path
-        seen, entry = see(path, self._folder), self._roll.entries[last]
-        if seen and last not in placed and entry.ended is None and self._begins_as(seen, entry):
-            return last
-        return self._roll.new_name(path)
+        return windows is not None and entry.head.size_bytes > 0 and Head.of(windows.head) == entry.head
 
     def _read_moved(self, partition: str, path: str, place: str, position: Position | None) -> Iterator[Chunk]:
-        name = read_name(path)
+        name, entry = read_name(path), self._roll.entries.get(partition)
         with reading(partition):
-            seen = see(place, self._folder)
+            seen = see(place, self._folder) if place != NOWHERE else None
             if seen is None or name is None:
-                raise UserMistake("INT_ALPHA_010", f"{partition} is not there any more")
+                yield from self._say_lost(partition, entry, position)
+                return
             file = self._formats.text_file(self._folder / place, partition, compression_of(place))
-            if partition not in self._roll.entries:
-                windows = windows_at(file.path, file.compression, min(seen.size, HEAD_BYTES))
-                head = Head.of(windows.head if windows else b"")
+            if entry is None:
+                head = head_at(file.path, file.compression)
                 self._roll.meet(Met(partition, place, seen.inode, seen.changed_ns, head))
             yield from read_moved(self._formats, name.encoding, file, position)
+
+    def _say_lost(self, partition: str, entry: Entry | None, position: Position | None) -> Iterator[Chunk]:
+        """Say, as following would, that what was not settled of a partition is gone."""
+        if entry is None:
+            raise UserMistake("INT_ALPHA_010", f"{partition} is not there any more")
+        if entry.ended and position and is_past(position, entry.ended):
+            return
+        lost, token = lost_after(position, entry.ended), token_of(position)
+        if entry.ended is None:
+            self._shelf.end(partition, token.offset if token else 0, lost)
+        yield gap(partition, position, lost, b"", self._formats)
 
     def _met_columns(self, names: Sequence[str]) -> None:
         known = {*(field.name for field in self._followed.fields), *self.extra_columns}

@@ -18,6 +18,10 @@ def reading(what: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         remedy = "let the user who runs this read it"
-        raise UserMistake("INT_ALPHA_014", f"{what} may not be read", remedy=remedy) from error
+        raise UserMistake("INT_ALPHA_014", f"{_named(error, what)} may not be read", remedy=remedy) from error
     except OSError as error:
-        raise Unavailable("INT_ALPHA_014", f"{what}: {error.strerror or error}") from error
+        raise Unavailable("INT_ALPHA_014", f"{_named(error, what)}: {error.strerror or error}") from error
+
+
+def _named(error: OSError, what: str) -> str:
+    return f"{what}: {error.filename}" if error.filename else what

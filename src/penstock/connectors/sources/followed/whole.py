@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ class WholeFiles:
         self._positions = positions
         self._stable_s = stable_s
         self._files: dict[str, WholeFile] = {}
-        self._waiting: dict[str, WholeFile] = {}
+        self._waiting: OrderedDict[str, WholeFile] = OrderedDict()
 
     def see(self, found: Mapping[str, Seen], now_s: float) -> None:
         """Take note of the files that are there now."""
@@ -104,12 +105,15 @@ class WholeFiles:
 
     def next(self, now_s: float, until_s: float) -> Chunk | None:
         """Return what comes next of any of them; looks at one at least, and at no other after `until_s`."""
-        for path, file in tuple(self._waiting.items()):
+        for _ in range(len(self._waiting)):
+            path, file = next(iter(self._waiting.items()))
             chunk = file.take(now_s)
             if chunk is not None:
                 return chunk
             if file.is_done:
                 del self._waiting[path]
+            else:
+                self._waiting.move_to_end(path)
             if time.monotonic() >= until_s:
                 break
         return None
