@@ -30,9 +30,10 @@ from penstock.testing.simulation.weather import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEEDS = range(16)
+SEEDS = range(10)
 """Calm ones and hellish ones, in both modes."""
-WITH_POWER_CUTS = range(60)
+WITH_POWER_CUTS = (18, 39, 107, 118, 141)
+"""Seeds in which a power cut meets writes that somebody relied on."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -117,7 +118,7 @@ def test_one_seed_is_told_event_by_event(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_what_was_tried_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    command.main(["--seeds", "2"])
+    command.main(["--seeds", "1"])
     told = capsys.readouterr().out
     assert "simulated hours" in told
     assert all(f"  {fault}\n" in told for fault in Fault)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from penstock.testing.simulation.campaign import (
+    SEEDS_AT_ONCE,
     missing_rows,
     rare_faults,
     replay_line,
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from penstock.testing.simulation.campaign import Tally
+
+
+TOLD_TIMES = 10
+"""How often progress is told where it is written to a file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,15 +70,22 @@ def _many(first: int, number: int, processes: int) -> int:
         for seed in sorted(tally.failures.keys() - told):
             told.add(seed)
             _say(replay_line(seed, tally.failures[seed]))
-        if sys.stderr.isatty() or tally.seeds == number:
-            failed = len(tally.failures)
-            print(f"\r{tally.seeds:,} of {number:,} seeds, {failed:,} failed", end="", file=sys.stderr)  # noqa: T201 - progress
+        _show_progress(tally, number)
 
     tally = run_campaign(first, number, processes, tell)
-    print(file=sys.stderr)  # noqa: T201 - ends the line of progress
     for line in report(tally, real_s):
         _say(line)
     return int(bool(tally.failures or missing_rows(tally) or rare_faults(tally)))
+
+
+def _show_progress(tally: Tally, number: int) -> None:
+    """Write one line over and over where somebody watches, else a line for every tenth of the way."""
+    line = f"{tally.seeds:,} of {number:,} seeds, {len(tally.failures):,} failed"
+    done = tally.seeds >= number
+    if sys.stderr.isatty():
+        print(f"\r{line}", end="\n" if done else "", file=sys.stderr, flush=True)  # noqa: T201 - to its user
+    elif done or tally.seeds * TOLD_TIMES // number > (tally.seeds - SEEDS_AT_ONCE) * TOLD_TIMES // number:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - likewise
 
 
 def _say(line: str) -> None:

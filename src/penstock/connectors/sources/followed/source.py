@@ -114,6 +114,8 @@ class FollowedFiles(FileSource):
         place, token = self._moved.get(position.partition, position.partition), token_of(position)
         if place == position.partition or token is None:
             return super().accept(position)
+        if place == NOWHERE:
+            return msgspec.structs.replace(position, token=write_token(msgspec.structs.replace(token, ended=True)))
         with reading(position.partition):
             file = self._formats.text_file(self._folder / place, position.partition, compression_of(place))
             return msgspec.structs.replace(position, token=write_token(stand_at(file, token)))
