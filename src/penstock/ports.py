@@ -264,11 +264,12 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An intact batch at the receiving end of a hop, decoded, waiting to be worked on."""
+    """An intact batch at the receiving end of a hop, decoded, waiting to be worked on since `at_s`."""
 
     metadata: BatchMetadata
     records: pa.RecordBatch
     transfer: Transfer
+    at_s: float | None = None
 
 
 class ReceiverIsNew(Exception):

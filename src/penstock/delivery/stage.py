@@ -192,7 +192,10 @@ class Delivery:
                 f"where {expected} had to follow",
             )
         self._expected[key] = metadata.range.end
-        self._groups.setdefault(metadata.destination, _Group(self._clock.now_s())).add(batch)
+        since_s = (
+            self._clock.now_s() if batch.at_s is None else batch.at_s
+        )  # the wait while others were committed counts
+        self._groups.setdefault(metadata.destination, _Group(since_s)).add(batch)
 
     async def _commit(self, destination: str) -> None:
         group = self._groups.pop(destination)

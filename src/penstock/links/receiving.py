@@ -314,7 +314,9 @@ class ReceivingEnd:
                     assert checked is not None
                     assert checked.records is not None
                     metadata = event.metadata
-                    self._held[metadata.sequence_number] = Arrived(metadata, checked.records, checked.transfer)
+                    self._held[metadata.sequence_number] = Arrived(
+                        metadata, checked.records, checked.transfer, self._clock.now_s()
+                    )
                 case Queue():
                     self._queue.put(self._held.pop(event.metadata.sequence_number))
                 case Acknowledge():

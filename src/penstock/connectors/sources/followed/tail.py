@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from penstock.ports import Chunk
 
 COMPARED_BYTES = 1 << 10
-"""With every read, so much before it is compared with what was read there: a file may be emptied and filled again
-between two looks."""
+"""With every read, so much before it and so much at the beginning is compared with what was read there: a file may be
+emptied and filled again between two looks."""
 READ_AGAIN_BYTES = 64 << 10
 """Where so much has come, the beginning of a record that is held is read again instead of being copied in front."""
 HEADER_SETTLES_S = 1.0
@@ -245,7 +245,13 @@ class Tail:
         return bool(piece)
 
     def _compare(self, end: int, held: bytes) -> None:
-        """Raise Gone where what lies just before `end` is not what was read there, of which `held` is the last."""
+        """Raise Gone where the file is not what was read of it, before `end` and at its beginning.
+
+        `held` is the last of what was read.
+        """
         before = (self._marks.tail[-COMPARED_BYTES:] + held[-COMPARED_BYTES:])[-COMPARED_BYTES:]
+        first = self._marks.head[:COMPARED_BYTES]
         if os.pread(self._descriptor, len(before), end - len(before)) != before:
+            raise Gone
+        if os.pread(self._descriptor, len(first), 0) != first:
             raise Gone
