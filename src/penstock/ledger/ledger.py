@@ -280,6 +280,11 @@ class Ledger:
         with self._database.write() as connection:
             return replays.begin(connection, pipeline, replay, ids, self._now())
 
+    def replay_partitions(self, pipeline: str, source: str) -> frozenset[str]:
+        """Return the partitions that are replays of dead letters, finished or not."""
+        with self._database.read() as connection:
+            return replays.names(connection, pipeline, source)
+
     def unfinished_replays(self, pipeline: str) -> tuple[Replay, ...]:
         """Return the replays with records left to settle, the oldest first. They go on from their position."""
         with self._database.read() as connection:

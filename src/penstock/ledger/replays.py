@@ -77,6 +77,12 @@ class _Letter(NamedTuple):
 _ERROR_COLUMNS = ("code", "field", "expected", "actual", "message", "errors")
 
 
+def names(connection: sqlite3.Connection, pipeline: str, source: str) -> frozenset[str]:
+    """Return the partitions of every replay there ever was."""
+    query = "SELECT partition FROM replays WHERE pipeline = ? AND source = ?"
+    return frozenset(name for (name,) in connection.execute(query, (pipeline, source)))
+
+
 def begin(connection: sqlite3.Connection, pipeline: str, replay: Replay, chosen: Sequence[int], at: str) -> Replay:
     """Take up open letters for `replay`, in the order in which their records were read; return it with its `items`.
 

@@ -80,6 +80,8 @@ def _sampled(source: Source, records: int | None) -> Source:
 
 
 def _starts(plan: Plan, ledger: Ledger, table: str, source: Source, sinks: Mapping[str, Sink]) -> tuple[Start, ...]:
+    if plan.follow and plan.resolution is Resolution.REFUSE:
+        return _known(plan, ledger, table)
     partitions = source.partitions()
     ledger.partition_ordinals(plan.pipeline.name, table, partitions)
     positions = dict(ledger.positions(plan.pipeline.name, table))
@@ -93,6 +95,15 @@ def _starts(plan: Plan, ledger: Ledger, table: str, source: Source, sinks: Mappi
         positions = {partition: position for partition, position in positions.items() if partition not in changed}
     ordinals = ledger.partition_ordinals(plan.pipeline.name, table, partitions)
     return tuple(Start(partition, ordinals[partition], positions.get(partition)) for partition in partitions)
+
+
+def _known(plan: Plan, ledger: Ledger, table: str) -> tuple[Start, ...]:
+    """Return what has a position. Nothing else need be there when following begins: it may come later."""
+    name = plan.pipeline.name
+    replays = ledger.replay_partitions(name, table)
+    positions = {key: position for key, position in ledger.positions(name, table).items() if key not in replays}
+    ordinals = ledger.partition_ordinals(name, table, list(positions))
+    return tuple(Start(partition, ordinals[partition], position) for partition, position in positions.items())
 
 
 def _read_anew(ledger: Ledger, pipeline: str, table: str, changed: Sequence[str], sinks: Mapping[str, Sink]) -> None:
