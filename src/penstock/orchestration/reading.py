@@ -42,7 +42,7 @@ def open_readings(plan: Plan, ledger: Ledger, sinks: Mapping[str, Sink]) -> tupl
     for table in plan.pipeline.sources:
         models = plan.pipeline.models_of(table.name)
         if models:
-            source = open_source(table, plan.root, plan.settings)
+            source = open_source(table, plan.root, plan.settings, plan.state)
             starts = _starts(plan, ledger, table.name, source, {model.name: sinks[model.name] for model in models})
             register = _registering(plan, ledger, table.name) if plan.follow else None
             readings.append(Reading(table, _sampled(source, plan.sample), starts, models, register))
@@ -59,7 +59,7 @@ def open_replays(plan: Plan, ledger: Ledger) -> tuple[Reading, ...]:
         table = plan.pipeline.source(replay.source)
         models = plan.pipeline.models_of(table.name)
         wanted = tuple(model for model in models if replay.destination in {"", model.name})
-        source = ReplaySource(open_source(table, plan.root, plan.settings), replay, ledger)
+        source = ReplaySource(open_source(table, plan.root, plan.settings, plan.state), replay, ledger)
         ordinal = ledger.partition_ordinals(name, table.name, [replay.partition])[replay.partition]
         position = ledger.positions(name, table.name).get(replay.partition)
         readings.append(Reading(table, source, (Start(replay.partition, ordinal, position),), wanted))

@@ -35,7 +35,7 @@ class ReferenceTables:
         for lookup in model.lookups:
             table = self._plan.pipeline.source(lookup.table)
             with (
-                closing(open_source(table, self._plan.root, self._plan.settings)) as source,
+                closing(open_source(table, self._plan.root, self._plan.settings, self._plan.state)) as source,
                 closing(Validator(table, self._plan.settings)) as validator,
             ):
                 loaded = self.lookups.load(lookup, table, source, validator)
@@ -58,7 +58,7 @@ class ReferenceTables:
         batches: list[pa.RecordBatch] = []
         rows = 0
         with (
-            closing(open_source(table, self._plan.root, self._plan.settings)) as source,
+            closing(open_source(table, self._plan.root, self._plan.settings, self._plan.state)) as source,
             closing(Validator(table, self._plan.settings)) as validator,
         ):
             for partition in source.partitions():
