@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from penstock.expressions import open_engine
+from penstock.expressions import Engine, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,3 +81,45 @@ def test_it_leaves_nothing_where_the_user_stands(tmp_path: Path, monkeypatch: py
         engine.sql("SELECT range FROM range(50_000_000) ORDER BY hash(range)").to_arrow_table()
     engine.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def computing() -> Iterator[Engine]:
+    opened = Engine(MEMORY_BYTES, threads=1)
+    yield opened
+    opened.close()
+
+
+def test_each_query_computes_over_the_rows_of_its_own_call(computing: Engine) -> None:
+    query = "SELECT n + 1 AS m FROM given"
+    for numbers in ([1, 2], [], [5], list(range(10_000))):
+        found = computing.compute(query, pa.table({"n": pa.array(numbers, pa.int64())}), over="given")
+        assert found.column("m").to_pylist() == [number + 1 for number in numbers]
+
+
+def test_rows_of_another_shape_under_the_same_name_are_planned_for_anew(computing: Engine) -> None:
+    query = "SELECT * FROM given"
+    assert computing.compute(query, pa.table({"n": [1]}), over="given").to_pydict() == {"n": [1]}
+    assert computing.compute(query, pa.table({"t": ["a"]}), over="given").to_pydict() == {"t": ["a"]}
+    assert computing.compute(query, pa.table({"n": [2]}), over="given").to_pydict() == {"n": [2]}
+
+
+def test_a_query_that_fails_for_some_rows_serves_for_the_next(computing: Engine) -> None:
+    query = "SELECT CAST(t AS INTEGER) AS n FROM given"
+    with pytest.raises(duckdb.ConversionException):
+        computing.compute(query, pa.table({"t": ["one"]}), over="given")
+    assert computing.compute(query, pa.table({"t": ["1"]}), over="given").to_pydict() == {"n": [1]}
+
+
+def test_what_is_kept_can_be_joined(computing: Engine) -> None:
+    computing.keep("names", "SELECT n, upper(t) AS t FROM loading", pa.table({"n": [1, 2], "t": ["a", "b"]}), "loading")
+    query = "SELECT t FROM given JOIN names USING (n)"
+    assert computing.compute(query, pa.table({"n": [2]}), over="given").to_pydict() == {"t": ["B"]}
+
+
+def test_rows_are_let_go_of_once_they_are_computed(computing: Engine) -> None:
+    before = pa.total_allocated_bytes()
+    rows = pa.table({"n": pa.array(range(1_000_000), pa.int64())})
+    computing.compute("SELECT max(n) AS n FROM given", rows, over="given")
+    del rows
+    assert pa.total_allocated_bytes() < before + 1_000_000

@@ -49,6 +49,8 @@ T = TypeVar("T")
 
 BATCHES_AT_ONCE = 128
 """Batches taken before it is asked again whether a commit is due: a group exceeds its limit by no more than these."""
+SHORTER = 0.9
+"""A commit is expected to take as long as the longest of late, less a tenth with each that takes less."""
 SUPERSEDED = Fate(Outcome.FILTERED, "superseded")
 
 
@@ -74,14 +76,20 @@ class CommitLimits:
     rows: int
     size_bytes: int
     interval_s: float
+    """From a batch's arrival until it is committed: so a commit begins as much earlier as it may take."""
     idle_s: float
     """With nothing arriving for so long, what is there is committed: the source may be waiting for just that."""
 
-    def reached(self, group: _Group, now_s: float) -> bool:
-        """Tell whether `group` is due."""
-        return (
-            group.rows >= self.rows or group.size_bytes >= self.size_bytes or now_s >= group.since_s + self.interval_s
-        )
+    def reached(self, group: _Group) -> bool:
+        """Tell whether `group` is due, however long it has waited."""
+        return group.rows >= self.rows or group.size_bytes >= self.size_bytes
+
+    def due_s(self, group: _Group, commit_s: float) -> float:
+        """Return when `group` has waited long enough, where a commit takes `commit_s`; never less than half the time.
+
+        Where commits take longer than that, they would follow one another without end and with next to nothing in them.
+        """
+        return group.since_s + max(self.interval_s / 2, self.interval_s - commit_s)
 
 
 class Delivery:
@@ -142,6 +150,7 @@ class Delivery:
         self._marks: dict[tuple[str, str], Mark] = {}
         self._fates: dict[tuple[str, str], Fates] = {}
         self._expected: dict[tuple[str, str], int] = {}
+        self._commit_s: dict[str, float] = {}
 
     async def _work_all(self) -> None:
         taken = Taken()
@@ -166,10 +175,10 @@ class Delivery:
 
     async def _gather(self) -> Taken:
         """Wait for batches; nothing where none came before a commit is due."""
-        due_s = min((group.since_s for group in self._groups.values()), default=None)
+        due_s = min((self._due_s(*item) for item in self._groups.items()), default=None)
         wait_s = None
         if due_s is not None:
-            wait_s = min(self._limits.idle_s, max(0.0, due_s + self._limits.interval_s - self._clock.now_s()))
+            wait_s = min(self._limits.idle_s, max(0.0, due_s - self._clock.now_s()))
         try:
             async with asyncio.timeout(wait_s):
                 return await self._incoming.take(BATCHES_AT_ONCE)
@@ -178,7 +187,14 @@ class Delivery:
 
     def _due(self, *, at_once: bool) -> list[str]:
         now_s = self._clock.now_s()
-        return [name for name, group in self._groups.items() if at_once or self._limits.reached(group, now_s)]
+        return [
+            name
+            for name, group in self._groups.items()
+            if at_once or self._limits.reached(group) or now_s >= self._due_s(name, group)
+        ]
+
+    def _due_s(self, destination: str, group: _Group) -> float:
+        return self._limits.due_s(group, self._commit_s.get(destination, 0.0))
 
     def _admit(self, batch: Arrived) -> None:
         """Put a batch into its group. Its range must follow the destination's last, or a mark could pass a hole."""
@@ -201,6 +217,7 @@ class Delivery:
         group = self._groups.pop(destination)
         began_s = self._clock.now_s()
         answers = await self._patiently(self._write_and_commit, destination, group.batches, began_s)
+        self._commit_s[destination] = max(self._clock.now_s() - began_s, self._commit_s.get(destination, 0.0) * SHORTER)
         self._at(CommitPoint.ACKNOWLEDGEMENT, Moment.BEFORE, destination)
         self._incoming.answer([answer.payload for answer in answers])
         for answer in answers:

@@ -5,7 +5,7 @@ what to do, and where in the text.
 """
 
 from penstock.expressions.datatypes import TIMES, is_castable
-from penstock.expressions.engine import open_engine
+from penstock.expressions.engine import Engine, open_engine
 from penstock.expressions.functions import FUNCTIONS
 from penstock.expressions.mistake import NotAnExpression, UnknownName, did_you_mean
 from penstock.expressions.names import is_reserved, literal, quote
@@ -17,6 +17,7 @@ from penstock.expressions.values import read_value
 __all__ = [
     "FUNCTIONS",
     "TIMES",
+    "Engine",
     "Expression",
     "NotAnExpression",
     "RuleText",

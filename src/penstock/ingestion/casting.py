@@ -36,7 +36,8 @@ from penstock.model.schema import DECIMAL_DIGITS_MAX, INTEGERS, DataType, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import duckdb
+    from penstock.expressions import Engine
+
 
 _FLOATS = frozenset({Kind.REAL, Kind.DOUBLE})
 _DAYS = (-719_162, 2_932_896)
@@ -74,9 +75,9 @@ _VALUE, _TEXT = quote("value"), quote("text")
 
 
 class Caster:
-    """Casts columns. One connection is used from one thread at a time."""
+    """Casts columns. Used from one thread at a time."""
 
-    def __init__(self, engine: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def cast(self, column: pa.Array, to: DataType) -> pa.Array:
@@ -102,12 +103,9 @@ class Caster:
 
     def _select(self, column: pa.Array, text: str, rule: str = _TEXT) -> pa.Array:
         """Compute `rule` for every value; it may name the value and its text."""
-        self._engine.register("casting", pa.table({"value": column}))
-        try:
-            query = f"SELECT {rule} FROM (SELECT {_VALUE}, {text} AS {_TEXT} FROM casting)"  # noqa: S608 - all quoted
-            return self._engine.sql(query).to_arrow_table().column(0).combine_chunks()
-        finally:
-            self._engine.unregister("casting")
+        over = f"casting {column.type}"  # for each type one, and one plan for each cast of it
+        query = f"SELECT {rule} FROM (SELECT {_VALUE}, {text} AS {_TEXT} FROM {quote(over)})"  # noqa: S608 - all quoted
+        return self._engine.compute(query, pa.table({"value": column}), over).column(0).combine_chunks()
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from penstock.expressions import open_engine, quote
+from penstock.expressions import Engine, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from penstock.model.pipeline import ForeignKey
     from penstock.model.settings import Settings
     from penstock.ports import Chunk
+
+ARRIVED = "arrived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +35,13 @@ class ForeignKeyValidator:
     def __init__(self, validator: Validator, keys: Mapping[ForeignKey, pa.Table], settings: Settings) -> None:
         """`keys` holds, for each foreign key, a table with the one column of values that exist."""
         self._validator = validator
-        self._engine = open_engine(settings.whole("ENGINE_MEMORY_BYTES"), threads=1)
+        self._engine = Engine(settings.whole("ENGINE_MEMORY_BYTES"), threads=1)
         self._columns: dict[str, ForeignKey] = {}
         self._records: Counter[ForeignKey] = Counter()
         self._dangling: Counter[ForeignKey] = Counter()
         for number, (key, values) in enumerate(keys.items()):
             existing = f"existing_{number}"
-            self._engine.register("loading", values)
-            self._engine.execute(f"CREATE TABLE {existing} AS SELECT DISTINCT * FROM loading")  # noqa: S608 - ours
-            self._engine.unregister("loading")
+            self._engine.keep(existing, "SELECT DISTINCT * FROM loading", values, over="loading")
             self._columns[existing] = key
 
     def validate(self, chunk: Chunk, version_base: int) -> Validated:
@@ -57,15 +57,14 @@ class ForeignKeyValidator:
 
     def _count(self, records: pa.RecordBatch) -> None:
         for existing, key in self._columns.items():
-            column, found = f"arrived.{quote(key.column)}", f"{existing}.{quote(key.to_column)}"
-            self._engine.register("arrived", records.select([key.column]))
-            ((given, dangling),) = self._engine.execute(
-                f"SELECT count({column}), count({column}) FILTER ({found} IS NULL) "  # noqa: S608 - names are quoted
-                f"FROM arrived LEFT JOIN {existing} ON {column} = {found}"
-            ).fetchall()
-            self._engine.unregister("arrived")
-            self._records[key] += given
-            self._dangling[key] += dangling
+            column, found = f"{ARRIVED}.{quote(key.column)}", f"{existing}.{quote(key.to_column)}"
+            query = (
+                f"SELECT count({column}) AS given, count({column}) FILTER ({found} IS NULL) AS dangling "  # noqa: S608 - names are quoted
+                f"FROM {ARRIVED} LEFT JOIN {existing} ON {column} = {found}"
+            )
+            (counted,) = self._engine.compute(query, records, over=ARRIVED).to_pylist()
+            self._records[key] += counted["given"]
+            self._dangling[key] += counted["dangling"]
 
     def result(self) -> dict[ForeignKey, References]:
         """Return the counts so far."""

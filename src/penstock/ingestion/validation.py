@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlglot import exp, parse_one
 
-from penstock.expressions import open_engine, quote
+from penstock.expressions import Engine, quote
 from penstock.ingestion.casting import Caster
 from penstock.model.batch import RESERVED_FIELDS, Op
 from penstock.model.outcome import DeadLetter, RecordError, Stage, cited
@@ -27,7 +27,7 @@ NOT_OF_TYPE = "INT_ALPHA_002"
 THREADS = 1
 """The stages work beside each other already: a second thread in each only takes from the others (a twentieth)."""
 
-_POSITION = "_position"
+_RECORDS, _POSITION = "records", "_position"
 _INSTANT = DataType(Kind.TIMESTAMPTZ)
 _NOWHERE = pa.array([], pa.int64())
 _UNREADABLE = (duckdb.DataError, duckdb.InvalidInputException)
@@ -81,10 +81,12 @@ class Validator:
 
     def __init__(self, table: SourceTable, settings: Settings) -> None:
         self._table = table
-        self._engine = open_engine(settings.whole("ENGINE_MEMORY_BYTES"), THREADS)
+        self._engine = Engine(settings.whole("ENGINE_MEMORY_BYTES"), THREADS)
         self._caster = Caster(self._engine)
         self._schema = arrow_schema(table.fields, *RESERVED_FIELDS)
         self._checks = tuple((check, _columns_of(check)) for check in table.checks)
+        self._wanted = tuple(check.field for check in table.checks if _wants_a_value(check))
+        self._others = tuple(check for check in table.checks if not _wants_a_value(check))
         self._records = _records_in_engine(table.fields)
 
     def validate(self, chunk: Chunk, version_base: int) -> Validated:
@@ -134,10 +136,14 @@ class Validator:
         return pa.record_batch([*declared, sequences, operations, event_time, versions], schema=self._schema)
 
     def _look_through(self, typed: pa.RecordBatch) -> _Found:
-        """Put every check to every record, and the table's priority along with them."""
+        """Put every check to every record, and the table's priority along with them.
+
+        That a value is there is seen without the engine: where one is missing, it is asked for every check.
+        """
         if not typed.num_rows:
             return _Found(_NOWHERE, _NOWHERE)
-        checks, critical = [check for check, _ in self._checks], self._table.critical
+        are_there = all(typed.column(name).null_count == 0 for name in self._wanted)
+        checks, critical = self._others if are_there else self._table.checks, self._table.critical
         try:
             return self._find(typed, [f"({check.valid}) IS FALSE" for check in checks], critical)
         except _UNREADABLE:
@@ -157,12 +163,8 @@ class Validator:
     def _select(self, rows: pa.RecordBatch, values: Sequence[str], where: Sequence[str]) -> pa.Table:
         """Compute `values` over the rows for which one of `where` is true. A row's position is one of its columns."""
         table = rows.append_column(_POSITION, pa.arange(0, rows.num_rows))
-        self._engine.register("records", table)
-        try:
-            query = f"SELECT {', '.join(values)} FROM {self._records} WHERE {' OR '.join(where)}"  # noqa: S608 - checked SQL
-            return self._engine.sql(query).to_arrow_table()
-        finally:
-            self._engine.unregister("records")
+        query = f"SELECT {', '.join(values)} FROM {self._records} WHERE {' OR '.join(where)}"  # noqa: S608 - checked SQL
+        return self._engine.compute(query, table, over=_RECORDS)
 
     def _letters(
         self, chunk: Chunk, typed: pa.RecordBatch, casts: Sequence[_Cast], positions: pa.Int64Array
@@ -239,7 +241,11 @@ def _records_in_engine(fields: Iterable[Field]) -> str:
     """Return SQL for the records in the types that checks were written for: Arrow carries some of them as text."""
     stored = [field for field in fields if field.type.kind in TEXTUAL - {Kind.TEXT}]
     typed = [f"CAST({quote(field.name)} AS {field.type.sql}) AS {quote(field.name)}" for field in stored]
-    return f"(SELECT * REPLACE ({', '.join(typed)}) FROM records)" if typed else "records"  # noqa: S608 - all quoted
+    return f"(SELECT * REPLACE ({', '.join(typed)}) FROM {_RECORDS})" if typed else _RECORDS  # noqa: S608 - all quoted
+
+
+def _wants_a_value(check: Check) -> bool:
+    return check.valid == f"{quote(check.field)} IS NOT NULL"
 
 
 def _columns_of(check: Check) -> tuple[str, ...]:

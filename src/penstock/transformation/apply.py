@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.errors import UserMistake
-from penstock.expressions import open_engine, quote
+from penstock.expressions import Engine
 from penstock.model.batch import RESERVED, RESERVED_FIELDS, SEQUENCE
 from penstock.model.schema import arrow_schema
 from penstock.protocol.messages import QualitySummary, TransformationSummary
@@ -31,7 +32,7 @@ from penstock.transformation.compile import (
 from penstock.transformation.explain import errors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from penstock.model.outcome import RecordError
     from penstock.model.pipeline import Model, SourceTable
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 THREADS = 1
 """The stages work beside each other already: a second thread in each only takes from the others (a twentieth)."""
 
+_DELIVERED, _FAILED, _REFUSED = (pa.scalar(fate, pa.int32()) for fate in (DELIVERED, FAILED, REFUSED))
+"""As Arrow compares with them: a Python number would be looked at anew, which takes longer than to compare."""
 _UNCOMPUTABLE = (duckdb.DataError, duckdb.InvalidInputException)
 """What the engine raises when a record, not the query, is to blame."""
 
@@ -99,12 +102,13 @@ class Transformer:
         self._plan = compile_model(model, source, loads=lookups is not None)
         score = [pa.field(model.score_column, pa.float64())] if model.score_column else []
         self.schema = arrow_schema(model.fields, *score, *RESERVED_FIELDS)
-        self._engine = open_engine(settings.whole("ENGINE_MEMORY_BYTES"), THREADS)
+        self._engine = Engine(settings.whole("ENGINE_MEMORY_BYTES"), THREADS)
         self._careful = False
         self._hit_rate = 1.0
         if lookups is not None:
             for number, lookup in enumerate(model.lookups):
-                self._query(lookup_rows(lookup), lookups.rows(lookup), into=lookup_table(number))
+                with self._within_memory():
+                    self._engine.keep(lookup_table(number), lookup_rows(lookup), lookups.rows(lookup), over=ROWS)
         self._try_out()
 
     def transform(self, rows: pa.Table) -> Transformed:
@@ -113,9 +117,9 @@ class Transformer:
         decided = self._decide(rows)
         fate = decided.column(FATE).combine_chunks()
         quality = self._quality(fate, decided.column(SCORE))
-        if pc.all(pc.equal(fate, DELIVERED)).as_py() is not False:
+        if pc.all(pc.equal(fate, _DELIVERED)).as_py() is not False:
             return Transformed(self._deliver(rows, decided), {}, {}, quality)
-        goes_on, failed = pc.equal(fate, DELIVERED), pc.less(fate, DELIVERED)
+        goes_on, failed = pc.equal(fate, _DELIVERED), pc.less(fate, _DELIVERED)
         errors = self._explain(rows.filter(failed)) if pc.any(failed).as_py() else {}
         return Transformed(
             self._deliver(rows.filter(goes_on), decided.filter(goes_on)), self._filtered(rows, fate), errors, quality
@@ -157,7 +161,7 @@ class Transformer:
                 self._careful = True
         decided = self._note_hits(self._query(self._plan.guarded, rows))
         # Bad records come in swarms: the next chunk is taken as carefully, until one has none.
-        self._careful = pc.any(pc.equal(decided.column(FATE), FAILED)).as_py() is True
+        self._careful = pc.any(pc.equal(decided.column(FATE), _FAILED)).as_py() is True
         return decided
 
     def _note_hits(self, decided: pa.Table) -> pa.Table:
@@ -166,7 +170,7 @@ class Transformer:
         return decided
 
     def _quality(self, fate: pa.Int32Array, score: pa.ChunkedArray) -> QualityFigures:
-        scored = score.filter(pc.or_(pc.equal(fate, DELIVERED), pc.equal(fate, REFUSED)))
+        scored = score.filter(pc.or_(pc.equal(fate, _DELIVERED), pc.equal(fate, _REFUSED)))
         if not len(scored):
             return QualityFigures(0, 1.0, 1.0, 1.0, 0)
         extremes = pc.min_max(scored).as_py()
@@ -200,15 +204,19 @@ class Transformer:
 
     # The engine.
 
-    def _query(self, query: str, rows: pa.Table, into: str = "") -> pa.Table:
-        """Run `query` over `rows`; give its result in the order of `rows`, or keep it in the engine as table `into`."""
-        numbered = rows if self._plan.keeps_order or into else rows.append_column(ROW, pa.arange(0, rows.num_rows))
-        self._engine.register(ROWS, numbered)
+    def _query(self, query: str, rows: pa.Table) -> pa.Table:
+        """Run `query` over `rows`; give its result in the order of `rows`."""
+        keeps_order = self._plan.keeps_order
+        numbered = rows if keeps_order else rows.append_column(ROW, pa.arange(0, rows.num_rows))
+        with self._within_memory():
+            result = self._engine.compute(query, numbered, over=ROWS)
+        assert result.num_rows == rows.num_rows, "a query lost or made records"
+        return result if keeps_order else _in_order(result)
+
+    @contextmanager
+    def _within_memory(self) -> Iterator[None]:
         try:
-            if into:
-                self._engine.execute(f"CREATE TABLE {quote(into)} AS {query}")
-                return rows
-            result = self._engine.sql(query).to_arrow_table()
+            yield
         except duckdb.OutOfMemoryException as error:
             raise UserMistake(
                 "INT_PIPELINE_005",
@@ -216,10 +224,6 @@ class Transformer:
                 f"{self._settings.whole('ENGINE_MEMORY_BYTES'):,} bytes",
                 remedy="raise it, look up fewer columns, or lower READ_BYTES",
             ) from error
-        finally:
-            self._engine.unregister(ROWS)
-        assert result.num_rows == rows.num_rows, "a query lost or made records"
-        return result if self._plan.keeps_order else _in_order(result)
 
 
 def _in_order(result: pa.Table) -> pa.Table:

@@ -36,6 +36,8 @@ OVERTAKEN_S = 0.4
 LATE_S = 12.0
 """A very late one, at most: longer than many a life."""
 FLIPS_MAX = 4
+REMEMBERED_FRAMES = 64
+"""Frames of its whole past that a wire may carry again: some that a life said which is long over."""
 BACKLOG_FRAMES = 20_000
 """Frames that may wait at one end: far more than window and credit let through, with every one repeated."""
 
@@ -56,6 +58,7 @@ class Wire:
     _parted_until_s: float = 0.0
     _latest_s: float = 0.0
     _under_way: dict[asyncio.TimerHandle, None] = field(default_factory=dict)
+    _past: list[bytes] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"<Wire {self.name}, {len(self._under_way)} frames under way>"
@@ -86,6 +89,9 @@ class Wire:
         self._carry(data)
         if strikes(Fault.REPEAT):
             self._carry(data)
+        self._remember(data)
+        if strikes(Fault.REPLAY):
+            self._carry(self.chance.choice(self._past))
 
     def _carry(self, data: bytes) -> None:
         at_s = self.loop.now_s + self.chance.uniform(*LATENCY_S)
@@ -97,6 +103,13 @@ class Wire:
             at_s = self._latest_s = max(at_s, self._latest_s + BEHIND_S)
         handle: asyncio.TimerHandle = self.loop.call_at(at_s, lambda: self._arrive(handle, data))
         self._under_way[handle] = None
+
+    def _remember(self, data: bytes) -> None:
+        """Keep a frame, or not: any of the past is as likely to be there as any other."""
+        if len(self._past) < REMEMBERED_FRAMES:
+            self._past.append(data)
+        elif (place := self.chance.randrange(self.carried)) < REMEMBERED_FRAMES:
+            self._past[place] = data
 
     def _arrive(self, handle: asyncio.TimerHandle, data: bytes) -> None:
         del self._under_way[handle]

@@ -20,6 +20,7 @@ class Fault(StrEnum):
     REPEAT = "frame repeated"
     REORDER = "frame overtaken"
     LATE = "frame very late"
+    REPLAY = "frame of long ago repeated"
     BIT_FLIP = "frame with bits flipped"
     TRUNCATION = "frame cut short"
     ALTERED = "records altered before they were framed"
@@ -64,6 +65,7 @@ RATES: Mapping[Fault, float] = MappingProxyType(
         Fault.REPEAT: 0.2,
         Fault.REORDER: 0.3,
         Fault.LATE: 0.04,
+        Fault.REPLAY: 0.05,
         Fault.BIT_FLIP: 0.1,
         Fault.TRUNCATION: 0.06,
         Fault.ALTERED: 0.1,
