@@ -466,6 +466,22 @@ def test_a_sender_that_hangs_up_leaves_what_it_sent_to_be_taken(bench: Bench) ->
     bench.run(work)
 
 
+def test_who_begins_again_after_the_sender_has_left_for_good_has_nothing_to_wait_for(bench: Bench) -> None:
+    async def work(bench: Bench) -> None:
+        bench.sender.begin()
+        bench.sender.close()
+        assert await bench.sender.answered() == []
+        bench.sender.finish()
+        await bench.receiving
+        bench.receiver.begin()
+        async with asyncio.timeout(DAY_S):
+            taken = await bench.receiver.take()
+            await bench.receiver.finished()
+        assert (list(taken.batches), taken.closed) == ([], True)
+
+    bench.run(work)
+
+
 def test_beats_go_on_while_a_stage_makes_up_its_mind(bench: Bench) -> None:
     """A sending end that is broken still says who it is: the other end may have missed it."""
 

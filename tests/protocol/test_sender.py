@@ -420,6 +420,13 @@ def test_however_many_time_out_at_once_it_is_one_failure() -> None:
     assert made.tick(30.0, jitter=0.0) == ()
 
 
+def test_a_peer_that_keeps_breaking_the_protocol_opens_the_circuit() -> None:
+    made = sent(1, threshold=2)
+    assert made.violated(1.0) == ()
+    assert made.violated(2.0) == (CircuitMoved(CircuitState.CLOSED, CircuitState.OPEN),)
+    assert made.violated(3.0) == ()
+
+
 def test_after_the_cool_down_with_nothing_parked_one_new_batch_is_the_probe() -> None:
     made = sent(2, replace(LIMITS, retries_max=0))
     made.tick(30.0, jitter=0.0)

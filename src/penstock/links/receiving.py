@@ -128,9 +128,11 @@ class ReceivingEnd:
         return self._machine.depth
 
     def begin(self) -> None:
-        """Begin again as another incarnation: the sender will go back."""
+        """Begin again as another incarnation: the sender will go back, unless it has left for good."""
         self._stay()
         self._begin_beyond(self._session.me)
+        if self._done.is_set():
+            self._queue.close()
 
     async def run(self) -> None:
         """Receive until the sender leaves."""

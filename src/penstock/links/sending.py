@@ -210,7 +210,7 @@ class SendingEnd(Generic[SummaryT]):
                     self._handle(frame.body, now_s)
                 except RemoteViolation as error:
                     self._fault(error)
-                    self._breaker.failed(now_s)
+                    self._perform(self._machine.violated(now_s))
                     self._break(ReceiverIsNew(error.message))
             case Verdict.PEER_IS_NEW:
                 self._break(ReceiverIsNew("the receiving end began again"))
@@ -256,7 +256,7 @@ class SendingEnd(Generic[SummaryT]):
         for error in notification.errors:
             self._observer.saw(LinkFault(self._hop, error.error_code, error.error_message))
         if notification.action_required is ActionRequired.INVESTIGATE:
-            self._breaker.failed(self._clock.now_s())  # it will begin again: not without end
+            self._perform(self._machine.violated(self._clock.now_s()))
         if notification.action_required is ActionRequired.HALT:
             what = "; ".join(error.error_message for error in notification.errors)
             self._break(Corruption("INT_LINK_002", f"{self._source}: {what}"))

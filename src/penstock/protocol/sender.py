@@ -311,6 +311,12 @@ class Sender(Generic[SummaryT]):
         """Obey back-pressure: while it is active, batches leave at least the recommended delay apart."""
         self._gap_s = recommended_delay_ms / 1000 if signal is SignalType.ACTIVATE else 0.0
 
+    def violated(self, now_s: float) -> tuple[SenderEvent[SummaryT], ...]:
+        """One of the two ends broke the protocol. Both begin again, and the circuit counts it: not without end."""
+        before = self._breaker.state
+        self._breaker.failed(now_s)
+        return self._circuit_moved(before)
+
     def next_deadline_s(self) -> float:
         """Return when `tick` must be called next."""
         deadlines = [self._next_beat_s, self._breaker.next_attempt_s]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from penstock.testing.simulation.loop import VirtualLoop, Work
     from penstock.testing.simulation.weather import Weather
 
-EFFECTS_LEFT = (0, 0, 0, 1, 1, 1, 2, 3, 5)
+EFFECTS_LEFT = (0, 0, 1, 1, 1, 1, 1, 2, 2, 3)
 """How many effects work under way may still have when its module is killed: most work has one or two in all."""
 
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from penstock.errors import DamagedFrame
 from penstock.links.inbox import Inbox
 from penstock.protocol.codec import decode, encode
-from penstock.protocol.messages import Transfer
+from penstock.protocol.frames import Heartbeat
+from penstock.protocol.messages import StreamingAcknowledgment, Transfer
 from penstock.testing.simulation.weather import Fault
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ OVERTAKEN_S = 0.4
 LATE_S = 12.0
 """A very late one, at most: longer than many a life."""
 FLIPS_MAX = 4
+BEYOND = 1_000_000
+"""Messages that a forged frame speaks of, and nobody has sent."""
 REMEMBERED_FRAMES = 64
 """Frames of its whole past that a wire may carry again: some that a life said which is long over."""
 BACKLOG_FRAMES = 20_000
@@ -54,7 +57,7 @@ class Wire:
     carried: int = 0
     listener: SimulatedTransport | None = None
     overheard: Callable[[Frame], None] = lambda _: None
-    """Told of every frame that arrives whole at somebody alive."""
+    """Told of every frame that arrives whole, and as it was said, at somebody alive."""
     _parted_until_s: float = 0.0
     _latest_s: float = 0.0
     _under_way: dict[asyncio.TimerHandle, None] = field(default_factory=dict)
@@ -92,8 +95,10 @@ class Wire:
         self._remember(data)
         if strikes(Fault.REPLAY):
             self._carry(self.chance.choice(self._past))
+        if isinstance(frame.body, Heartbeat | StreamingAcknowledgment) and strikes(Fault.FORGED):
+            self._carry(bytes(encode(_forged(frame, frame.body))), forged=True)
 
-    def _carry(self, data: bytes) -> None:
+    def _carry(self, data: bytes, *, forged: bool = False) -> None:
         at_s = self.loop.now_s + self.chance.uniform(*LATENCY_S)
         if self.weather.strikes(Fault.LATE):
             at_s += self.chance.random() * LATE_S
@@ -101,7 +106,7 @@ class Wire:
             at_s += self.chance.random() * OVERTAKEN_S
         else:
             at_s = self._latest_s = max(at_s, self._latest_s + BEHIND_S)
-        handle: asyncio.TimerHandle = self.loop.call_at(at_s, lambda: self._arrive(handle, data))
+        handle: asyncio.TimerHandle = self.loop.call_at(at_s, lambda: self._arrive(handle, data, forged=forged))
         self._under_way[handle] = None
 
     def _remember(self, data: bytes) -> None:
@@ -111,7 +116,7 @@ class Wire:
         elif (place := self.chance.randrange(self.carried)) < REMEMBERED_FRAMES:
             self._past[place] = data
 
-    def _arrive(self, handle: asyncio.TimerHandle, data: bytes) -> None:
+    def _arrive(self, handle: asyncio.TimerHandle, data: bytes, *, forged: bool) -> None:
         del self._under_way[handle]
         listener = self.listener
         if listener is None or not listener.life.alive or self.loop.now_s < self._parted_until_s:
@@ -124,7 +129,8 @@ class Wire:
             return
         if self.trace.listens:
             self.trace(self.name, f"arrives {told(frame)}")
-        self.overheard(frame)
+        if not forged:
+            self.overheard(frame)
         listener.arrived(frame)
 
     def _altered(self, frame: Frame) -> Frame:
@@ -189,6 +195,12 @@ class SimulatedTransport:
     def lose_all(self) -> None:
         """Lose what was not looked at."""
         self._inbox.take_now()
+
+
+def _forged(frame: Frame, body: Heartbeat | StreamingAcknowledgment) -> Frame:
+    """Confirm, on behalf of either end, what was never sent: whoever believes it will wait for nothing any more."""
+    body = replace(body, received_below=body.received_below + BEYOND)
+    return replace(frame, settled_below=frame.settled_below + BEYOND, body=body)
 
 
 def told(frame: Frame) -> str:

@@ -24,6 +24,7 @@ class Fault(StrEnum):
     BIT_FLIP = "frame with bits flipped"
     TRUNCATION = "frame cut short"
     ALTERED = "records altered before they were framed"
+    FORGED = "frame forged, that says what cannot be"
     PARTITION = "link partitioned"
     RESET = "connection reset, modules alive"
     WALL_FORWARD = "wall clock jumped forwards"
@@ -68,11 +69,12 @@ RATES: Mapping[Fault, float] = MappingProxyType(
         Fault.REPLAY: 0.05,
         Fault.BIT_FLIP: 0.1,
         Fault.TRUNCATION: 0.06,
-        Fault.ALTERED: 0.1,
+        Fault.ALTERED: 0.2,
+        Fault.FORGED: 0.05,
         # Of effects: what a module does to anything outside of it.
-        Fault.CRASH_AT_EFFECT: 0.02,
-        Fault.CRASH_AFTER_EFFECT: 0.03,
-        Fault.CRASH_AT_SEND: 0.004,
+        Fault.CRASH_AT_EFFECT: 0.04,
+        Fault.CRASH_AFTER_EFFECT: 0.08,
+        Fault.CRASH_AT_SEND: 0.008,
         # Of calls.
         Fault.SOURCE_AWAY: 0.08,
         Fault.SINK_AWAY: 0.08,
@@ -87,9 +89,9 @@ RATES: Mapping[Fault, float] = MappingProxyType(
         Fault.RESET: 0.4,
         Fault.WALL_FORWARD: 0.4,
         Fault.WALL_BACK: 0.4,
-        Fault.CRASH_ALPHA: 0.2,
-        Fault.CRASH_BETA: 0.2,
-        Fault.CRASH_GAMMA: 0.2,
+        Fault.CRASH_ALPHA: 0.5,
+        Fault.CRASH_BETA: 0.5,
+        Fault.CRASH_GAMMA: 0.5,
         Fault.POWER_CUT: 0.2,
         Fault.CANCELLED: 0.2,
         Fault.RESTART: 0.3,
