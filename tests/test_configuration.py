@@ -72,6 +72,53 @@ def test_a_folder_in_the_files_place_is_a_mistake(tmp_path: Path) -> None:
         read_configuration(tmp_path)
 
 
+PROFILES = """
+[settings]
+COMMIT_RECORDS = 10
+COMMIT_IDLE_MS = 20
+[connections.shop]
+path = "data"
+[connections.lake]
+kind = "duckdb"
+[profiles.production.settings]
+COMMIT_RECORDS = 1000
+[profiles.production.connections.lake]
+kind = "postgres"
+url = "postgresql://penstock:${LAKE_PASSWORD}@db.example.com/lake"
+"""
+
+
+def test_what_a_profile_says_goes_before_what_stands_outside_of_it(tmp_path: Path) -> None:
+    write(tmp_path, PROFILES)
+    found = read_configuration(tmp_path, "production")
+    assert found.settings == {"COMMIT_RECORDS": 1000, "COMMIT_IDLE_MS": 20}
+    url = "postgresql://penstock:${LAKE_PASSWORD}@db.example.com/lake"
+    assert found.connections == {
+        "shop": Connection("shop", "files", "data"),
+        "lake": Connection("lake", "postgres", url=url),
+    }
+    assert read_configuration(tmp_path).connections["lake"] == Connection("lake", "duckdb")
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [(PROFILES, "take one of `production`"), ("[settings]\n", "write [profiles.staging"), (None, "write [profiles.st")],
+)
+def test_a_profile_that_is_not_there_is_a_mistake(tmp_path: Path, text: str | None, remedy: str) -> None:
+    if text is not None:
+        write(tmp_path, text)
+    with pytest.raises(UserMistake, match="no profile `staging`") as caught:
+        read_configuration(tmp_path, "staging")
+    assert caught.value.remedy.startswith(remedy)
+
+
+def test_a_password_in_a_url_is_a_mistake_and_is_not_repeated(tmp_path: Path) -> None:
+    write(tmp_path, "[connections.lake]\nurl = 'postgresql://me:sesame@db/lake'\n")
+    with pytest.raises(UserMistake, match="holds a password") as caught:
+        read_configuration(tmp_path)
+    assert "sesame" not in f"{caught.value} {caught.value.remedy}"
+
+
 PLACES = ("document", "configuration", "environment", "argument")
 
 

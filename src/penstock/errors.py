@@ -88,6 +88,9 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("INT_ALPHA_015", "source is ambiguous", _E, _P, _M, "keep one, or name it in the connection's path"),
     ErrorKind("INT_ALPHA_016", "unread content of a source is gone", _E, _P, _R, "look for a copy of it, then discard"),
     ErrorKind("INT_ALPHA_017", "state of a source cannot be kept", _C, _T, _M, "free space or mend permission"),
+    ErrorKind("INT_ALPHA_018", "API refuses the credentials", _E, _P, _M, "check them, or sign in anew"),
+    ErrorKind("INT_ALPHA_019", "API hands out the same page again", _E, _P, _M, "mend how pages are asked for"),
+    ErrorKind("INT_ALPHA_020", "API answers otherwise than described", _E, _P, _M, "mend what the document says of it"),
     # Beta: what cannot be transformed.
     ErrorKind("INT_BETA_001", "record cannot be mapped to the model", _E, _P, _R, "mend the mapping, then replay"),
     ErrorKind("INT_BETA_002", "expression failed on the record", _E, _P, _R, "mend the expression, then replay"),
@@ -139,6 +142,8 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("INT_PIPELINE_004", "more dead letters than the document allows", _E, _P, _PL, "mend them, replay"),
     ErrorKind("INT_PIPELINE_005", "setting is out of its range", _E, _P, _PL, "give a value inside the range"),
     ErrorKind("INT_PIPELINE_006", "nothing to run", _E, _P, _PL, "describe a source and a model"),
+    ErrorKind("INT_PIPELINE_007", "secret cannot be had", _E, _P, _PL, "set the variable or write the file"),
+    ErrorKind("INT_PIPELINE_008", "connector is not installed", _E, _P, _PL, "install the extra that it names"),
 )
 
 KINDS: Mapping[str, ErrorKind] = MappingProxyType({kind.code: kind for kind in _TABLE})

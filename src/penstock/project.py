@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlglot import exp, parse_one
 
-from penstock.configuration import read_configuration, settle
+from penstock.configuration import PROFILE_VARIABLE, read_configuration, settle
 from penstock.documents import load as load_documents
 from penstock.errors import UserMistake
 from penstock.ledger import DeadLetterFilter, Ledger, hold
@@ -23,6 +23,7 @@ from penstock.model.settings import Settings
 from penstock.observing.facts import Nobody
 from penstock.observing.figures import Figures
 from penstock.orchestration.plan import Plan, Resolution
+from penstock.orchestration.preview import Preview, preview
 from penstock.orchestration.replaying import begin_replays
 from penstock.orchestration.run import run
 from penstock.planning import describe, plan
@@ -96,6 +97,19 @@ class Project:
         with tempfile.TemporaryDirectory(prefix="penstock-sample-") as home:
             return asyncio.run(run(self._sample(Path(home), sample), listener, live))
 
+    def preview(self, source: str, records: int = 20) -> Preview:
+        """Return the first `records` of source table `source`, as ingestion would take them. Touches nothing.
+
+        Raises UserMistake where there is no such source, PenstockError where it cannot be read.
+        """
+        tables = self.require_pipeline().sources
+        table = next((each for each in tables if each.name == source), None)
+        if table is None:
+            names = ", ".join(f"`{each.name}`" for each in tables)
+            raise UserMistake("INT_PIPELINE_006", f"there is no source `{source}`", remedy=f"take one of {names}")
+        with tempfile.TemporaryDirectory(prefix="penstock-preview-") as state:
+            return preview(table, self.root, self.settings, Path(state), records)
+
     def dead_letters(self, wanted: DeadLetterFilter | None = None) -> pa.Table:
         """Return dead letters as an Arrow table; originals unmasked. Raises UserMistake where nothing ever ran."""
         with Ledger.read_only(self._state) as ledger:
@@ -146,17 +160,19 @@ class Project:
         return replace(planned, pipeline=pipeline, home=home, sample=records)
 
 
-def load(*paths: Path | str, settings: Mapping[str, object] | None = None) -> Project:
+def load(*paths: Path | str, settings: Mapping[str, object] | None = None, profile: str | None = None) -> Project:
     """Read documents (files and folders) and plan what they mean. `settings` win over every other place.
 
+    `profile` is one of `penstock.toml`; where it is None, the environment variable PENSTOCK_PROFILE names it.
     Never raises for what a document says: that is in `findings`. Raises UserMistake for a `penstock.toml` or a
     setting that cannot be understood.
     """
     documents = load_documents([Path(path) for path in paths])
-    configuration = read_configuration(documents.root)
+    chosen = os.environ.get(PROFILE_VARIABLE, "") if profile is None else profile
+    configuration = read_configuration(documents.root, chosen)
     planned = plan(documents, overrides=configuration.connections)
 
     def settled() -> Settings:
-        return settle(settings or {}, os.environ, read_configuration(documents.root), planned.settings)
+        return settle(settings or {}, os.environ, read_configuration(documents.root, chosen), planned.settings)
 
     return Project(documents.root, documents, planned.findings, planned.pipeline, settled(), settled)

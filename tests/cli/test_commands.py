@@ -294,3 +294,46 @@ def test_an_interrupt_is_exit_130(line: Line, shop: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("penstock.project.Project.run", interrupted)
     assert line.run("run", "--quiet", shop)[0] == 130
+
+
+# --- preview ------------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_shows_records_in_their_types_and_says_what_would_be_refused(line: Line, shop: Path) -> None:
+    code, out, err = line.run("preview", shop, "--source", "orders")
+    assert (code, err) == (0, "")
+    assert "decimal128(10, 2)" in out
+    assert out.count("fine") == 2
+    assert "orders.csv, line 3: INT_ALPHA_002: `amount` is not of type decimal(10,2), which is [/red]" in out
+    assert "line 4: INT_ALPHA_004" in out
+
+
+def test_a_preview_touches_nothing(line: Line, shop: Path) -> None:
+    before = sorted(path.name for path in shop.rglob("*"))
+    line.run("preview", shop, "--source", "orders")
+    assert sorted(path.name for path in shop.rglob("*")) == before
+
+
+def test_a_preview_shows_as_many_records_as_are_asked_for(line: Line, shop: Path) -> None:
+    found = line.json("preview", shop, "--source", "orders", "--rows", "2", "--format", "json")
+    assert found["rows"] == [{"id": "1", "amount": "10.00", "note": "fine"}]
+    assert [refused["line"] for refused in found["refused"]] == [3]
+
+
+def test_a_preview_hides_what_a_model_masks(line: Line, shop: Path) -> None:
+    document = (shop / "shop.md").read_text(encoding="utf-8")
+    masking = "    - {name: fct_orders, source: orders, grain: id, columns: ['*', {name: note, mask: hash}]}"
+    plain = "    - {name: fct_orders, source: orders, grain: id}"
+    assert plain in document
+    (shop / "shop.md").write_text(document.replace(plain, masking), encoding="utf-8")
+    code, out, err = line.run("preview", shop, "--source", "orders")
+    assert (code, err) == (0, "")
+    assert "fine" not in out
+    assert "***" in out
+
+
+def test_a_preview_of_a_source_that_is_not_there_is_one_clear_error(line: Line, shop: Path) -> None:
+    code, out, err = line.run("preview", shop, "--source", "odrers")
+    assert (code, out) == (3, "")
+    assert "there is no source `odrers`" in err
+    assert "take one of `orders`" in err

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 
 from penstock.cli.letters import letters_table, letters_words
+from penstock.cli.previews import preview_table, preview_words, refused_line
 from penstock.cli.progress import progress
 from penstock.cli.report import run_report
 from penstock.documents.json_schema import json_schema
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     Command = Callable[[argparse.Namespace], ExitCode]
 
 PIPE_WIDTH = 140
+ROWS_SHOWN = 20
 LETTERS_SHOWN = 50
 """Dead letters listed unless told otherwise: a screenful."""
 
@@ -66,7 +68,7 @@ def _say(error: PenstockError, options: argparse.Namespace) -> ExitCode:
 
 def check(options: argparse.Namespace) -> ExitCode:
     """Print every finding."""
-    project = load(*options.paths)
+    project = _project(options)
     if options.format == "json":
         print(json.dumps([msgspec.to_builtins(finding) for finding in project.findings], indent=2, ensure_ascii=False))
     else:
@@ -80,7 +82,7 @@ def check(options: argparse.Namespace) -> ExitCode:
 
 def plan(options: argparse.Namespace) -> ExitCode:
     """Print the plan."""
-    project = load(*options.paths)
+    project = _project(options)
     if project.errors or project.pipeline is None:
         return check(options)
     print(encode(project.pipeline).decode() if options.format == "json" else project.describe())
@@ -96,6 +98,19 @@ def run(options: argparse.Namespace) -> ExitCode:
             sample=options.sample, follow=options.follow, resolution=_resolution(options), figures=figures
         ),
     )
+
+
+def preview(options: argparse.Namespace) -> ExitCode:
+    """Print the first records of a source, and what ingestion would refuse of them."""
+    project = _project(options)
+    found = project.preview(options.source, options.rows)
+    if options.format == "json":
+        print(json.dumps(preview_words(found, project.masked_columns), indent=2, ensure_ascii=False))
+    else:
+        _console().print(preview_table(found, project.masked_columns))
+        for letter in found.refused:
+            _console().print(refused_line(letter, project.masked_columns), soft_wrap=True)
+    return ExitCode.DONE
 
 
 def replay(options: argparse.Namespace) -> ExitCode:
@@ -143,7 +158,7 @@ def schema(_: argparse.Namespace) -> ExitCode:
 
 
 def _project(options: argparse.Namespace) -> Project:
-    return load(*options.paths, settings=dict(options.set or ()))
+    return load(*options.paths, settings=dict(getattr(options, "set", None) or ()), profile=options.profile)
 
 
 def _resolution(options: argparse.Namespace) -> Resolution:
@@ -206,6 +221,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "check", check, "print every finding in the documents", _paths, _format)
     _command(commands, "plan", plan, "show what the documents mean", _paths, _format)
     _command(commands, "run", run, "run what there is to read now", _paths, _format, _running, _reading)
+    _command(
+        commands, "preview", preview, "show the first records of a source; touch nothing", _paths, _format, _looking
+    )
     _command(commands, "schema", schema, "print a JSON Schema of the documents, for editors")
     letters = commands.add_parser("dead-letters", help="look at records that left the pipeline, replay or discard them")
     actions = letters.add_subparsers(required=True, metavar="ACTION")
@@ -231,6 +249,7 @@ def _command(
 
 def _paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a document, or a folder of documents")
+    parser.add_argument("--profile", metavar="NAME", help="a profile of penstock.toml (default: PENSTOCK_PROFILE)")
 
 
 def _format(parser: argparse.ArgumentParser) -> None:
@@ -256,6 +275,14 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     how_much.add_argument("--follow", action="store_true", help="go on with what comes, until stopped by Ctrl-C")
     how_much.add_argument(
         "--sample", metavar="N", type=_positive, help="the first N records of each source; touch nothing"
+    )
+
+
+def _looking(parser: argparse.ArgumentParser) -> None:
+    _settings(parser)
+    parser.add_argument("--source", required=True, help="the source table")
+    parser.add_argument(
+        "--rows", metavar="N", type=_positive, default=ROWS_SHOWN, help=f"how many records (default: {ROWS_SHOWN})"
     )
 
 

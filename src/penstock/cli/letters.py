@@ -14,6 +14,8 @@ from penstock.ledger import mask
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from penstock.model.outcome import RecordError
+
 COLUMNS = ("id", "source", "line", "stage", "code", "field", "message", "actual", "status")
 
 
@@ -43,6 +45,13 @@ def letters_words(letters: pa.Table, masked: frozenset[str], *, reveal: bool) ->
             shown = _hide(shown, masked) | {"errors": errors, "original": mask(letter["original"])}
         found.append({name: str(value) if hasattr(value, "isoformat") else value for name, value in shown.items()})
     return found
+
+
+def error_words(error: RecordError, masked: frozenset[str]) -> str:
+    """Say in a line what is wrong with a record; a value of a masked column hidden."""
+    shown = _hide({name: getattr(error, name) for name in ("code", "field", "message", "actual")}, masked)
+    cites = f", which is {shown['actual']}" if shown["actual"] not in {"", HIDDEN} else ""
+    return f"{shown['code']}: {shown['message']}{cites}"
 
 
 def _hide(error: dict[str, Any], masked: frozenset[str]) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class ConnectionKind(StrEnum):
 
     FILES = "files"
     DUCKDB = "duckdb"
+    POSTGRES = "postgres"
 
 
 class PartitionKind(StrEnum):
@@ -138,9 +139,10 @@ class Connection(Part):
     """What a database name, or the warehouse, means on this machine."""
 
     kind: Annotated[ConnectionKind, OneOf(ConnectionKind)] = Field(
-        default=ConnectionKind.FILES, description="the connector: `files` or `duckdb`"
+        default=ConnectionKind.FILES, description="the connector: `files`, `duckdb` or `postgres`"
     )
     path: ExactText = Field(default="", description="folder or file, relative to the document")
+    url: ExactText = Field(default="", description="where it is on the network; a password only as `${NAME}`")
     options: dict[str, Option] = Field(default_factory=dict, description="the connector's own options, as text")
 
 

@@ -7,8 +7,10 @@ Expressions in it are SQL in DuckDB's dialect, already checked, with column name
 from __future__ import annotations
 
 import hashlib
+import re
 from enum import StrEnum
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +18,7 @@ from penstock.model.finding import Place
 from penstock.model.quantity import Delay, Quantity
 from penstock.model.schema import DataType, Field
 
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):(?:\$\{[^{}]*\}|[^/])*@")
 FORMAT = 1
 """Version of the serialised form."""
 
@@ -62,14 +65,26 @@ class Masking(StrEnum):
 class Connection(msgspec.Struct, frozen=True):
     """What a database name of the documents means.
 
-    `kind` names a connector ("files", "duckdb"); `options` are its own, in the order written. Secrets are references.
-    `path` is relative to the folder of the document.
+    `kind` names a connector ("files", "duckdb", "postgres"); `options` are its own, in the order written. `path` is
+    relative to the folder of the document, `url` is for what is reached over a network. Secrets are references, as
+    `${NAME}`: see `penstock.connectors.secrets`.
     """
 
     name: str
     kind: str = "files"
     path: str = ""
     options: dict[str, str] = {}
+    url: str = ""
+
+
+def holds_password(url: str) -> bool:
+    """Return whether a connection's URL has a password in it, rather than a reference to one."""
+    return urlsplit(url).password not in {None, ""} and "${" not in (urlsplit(url).password or "")
+
+
+def without_password(url: str) -> str:
+    """Return a connection's URL as it may be shown: without password, references to one, and parameters."""
+    return _PASSWORD.sub(r"\1@", url).partition("?")[0]
 
 
 class FileFormat(msgspec.Struct, frozen=True):

@@ -20,6 +20,9 @@ UNUSED_CONNECTION: Final = FindingKind(
 )
 WRONG_CONNECTION: Final = FindingKind("PLAN_004", _E, "connection cannot be used for this", "name another kind")
 NOT_A_NAME: Final = FindingKind("PLAN_005", _E, "text cannot name a pipeline", "give one with `pipeline:`")
+PLAIN_SECRET: Final = FindingKind(
+    "PLAN_006", _E, "secret stands in the document", "put `${NAME}` in its place and set NAME in the environment"
+)
 # Names.
 RESERVED: Final = FindingKind("PLAN_010", _E, "name begins with `_`", "names that begin so are Penstock's own")
 COLUMN_TWICE: Final = FindingKind("PLAN_011", _E, "two columns differ at most in case", "rename or remove one")
@@ -94,7 +97,7 @@ KINDS: Mapping[str, FindingKind] = MappingProxyType(
     {
         kind.code: kind
         for kind in (
-            DISAGREEMENT, DESCRIBED_TWICE, UNUSED_CONNECTION, WRONG_CONNECTION, NOT_A_NAME,
+            DISAGREEMENT, DESCRIBED_TWICE, UNUSED_CONNECTION, WRONG_CONNECTION, NOT_A_NAME, PLAIN_SECRET,
             RESERVED, COLUMN_TWICE, UNKNOWN_COLUMN, UNKNOWN_TABLE, UNKNOWN_MODEL, UNKNOWN_SOURCE,
             NOT_AN_EXPRESSION, NOT_A_CONVERSION, NOT_A_TIME, NOT_A_VALUE, NOT_MASKABLE,
             NO_KEY, LOOKUP_NAME, NO_GRAIN, NO_EFFECT, NOT_A_RULE, NOBODY_HAS_IT, NOT_AT_DESTINATION,

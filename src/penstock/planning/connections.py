@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock.expressions import did_you_mean
-from penstock.model.pipeline import Connection, Warehouse
+from penstock.model.pipeline import Connection, Warehouse, holds_password
 from penstock.planning import codes
 from penstock.planning.naming import find
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from penstock.documents import kinds
     from penstock.planning.notes import Described, Notes
 
-SOURCE_KINDS = ("files",)
+SOURCE_KINDS = ("files", "postgres")
 """Connectors that read. Other kinds come only from the configuration, with the connector that brings them."""
-WAREHOUSE_KINDS = ("duckdb",)
+WAREHOUSE_KINDS = ("duckdb", "postgres", "files")
 """Connectors that write, likewise."""
 DATA_PATH = "data"
 """Where tables lie as files when nothing else is said, beside the document."""
@@ -73,5 +73,8 @@ class Connections:
                 f"connection `{name}` is of kind `{kind}`: {role} that",
                 f"name one of kind {' or '.join(f'`{known}`' for known in kinds_known)}",
             )  # fmt: skip
-        path = described.part.path or default.path
-        return Connection(default.name, kind, path, dict(described.part.options))
+        part = described.part
+        path = part.path or (default.path if kind == default.kind else "")
+        if holds_password(part.url):
+            self.notes.add(codes.PLAIN_SECRET, described.spot.at("url"), f"connection `{name}` holds a password")
+        return Connection(default.name, kind, path, dict(part.options), part.url)

@@ -244,7 +244,7 @@ def _qualified(*names: str) -> str:
 
 
 def _where(connection: Connection) -> str:
-    return f"{connection.kind} at {connection.path or '.'}"
+    return f"{connection.kind} at {connection.url or connection.path or '.'}"
 
 
 def _count(count: int, thing: str) -> str:
