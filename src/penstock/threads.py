@@ -1,4 +1,4 @@
-"""Work in a thread that nobody walks away from."""
+"""Work in a thread that nobody walks away from, and cancellation that nobody forgets."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
                 await asyncio.wait([work])
         work.exception()  # looked at: what cancelled us is the error that counts
         raise
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError where the present task was told to end. To be called once a task group's errors are caught.
+
+    Before Python 3.13 a task group forgets that its task was cancelled where a child failed at the same moment.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

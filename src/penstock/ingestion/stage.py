@@ -27,7 +27,7 @@ from penstock.ports import Advance, Follows, ReceiverIsNew
 from penstock.protocol.batches import Covers, Stamps
 from penstock.protocol.messages import Module, Priority
 from penstock.protocol.settlement import Settlement
-from penstock.threads import to_its_end
+from penstock.threads import heed_cancellation, to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -150,17 +150,19 @@ class Ingestion:
         self._broken = None
         self.window.clear()
         self._link.begin()
+        lost: BaseExceptionGroup[ReceiverIsNew] | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._settle())
                 await self._hand_over(starts, register)
                 self._link.close()
-        except* ReceiverIsNew as lost:
-            self._observer.saw(WentBack(self._name, Module.ALPHA, str(first_of(lost))))
-            again = True
-        else:
-            again = False
-        return not again
+        except* ReceiverIsNew as group:
+            lost = group
+        if lost is None:
+            return True
+        heed_cancellation()
+        self._observer.saw(WentBack(self._name, Module.ALPHA, str(first_of(lost))))
+        return False
 
     def _forget(self) -> None:
         self._settlement = Settlement(self._destinations)

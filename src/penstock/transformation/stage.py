@@ -33,7 +33,7 @@ from penstock.protocol.messages import (
     Priority,
 )
 from penstock.protocol.settlement import Settlement
-from penstock.threads import to_its_end
+from penstock.threads import heed_cancellation, to_its_end
 from penstock.transformation.assembly import Assembled, Assembly, Decided, Part, split
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Transformation:
         """Work to the end; False where one of the others began again meanwhile."""
         self._link.begin()
         lost: BaseExceptionGroup[Exception] | None = None
+        must_tell = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 answering = tasks.create_task(self._answer_all())
@@ -135,11 +136,14 @@ class Transformation:
         except* SenderIsNew as group:
             lost = group
         except* (ReceiverIsNew, OriginalsGone) as group:
-            lost = group
+            lost, must_tell = group, True
+        if lost is None:
+            return True
+        heed_cancellation()
+        if must_tell:
             self._incoming.begin()
-        if lost is not None:
-            self._observer.saw(WentBack(self._source, Module.BETA, str(first_of(lost))))
-        return lost is None
+        self._observer.saw(WentBack(self._source, Module.BETA, str(first_of(lost))))
+        return False
 
     def _forget(self) -> None:
         self._settlement = Settlement(tuple(self._transformers), gaps=True)
