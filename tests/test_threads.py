@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from penstock.threads import heed_cancellation
+from penstock.threads import heeding_cancellation
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -22,14 +22,13 @@ def test_a_cancellation_that_comes_with_a_failure_is_not_forgotten(*, cancelled:
                 await asyncio.sleep(60.0)
         except* LookupError:
             pass
-        heed_cancellation()
         return "goes on"
 
     async def main() -> str:
         moment = asyncio.Event()
-        task = asyncio.create_task(work(moment))
-        await asyncio.sleep(0.0)
-        await asyncio.sleep(0.0)
+        task = asyncio.create_task(heeding_cancellation(work(moment)))
+        for _ in range(4):
+            await asyncio.sleep(0.0)
         moment.set()
         if cancelled:
             task.cancel()

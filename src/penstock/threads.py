@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,11 +30,14 @@ async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         raise
 
 
-def heed_cancellation() -> None:
-    """Raise CancelledError where the present task was told to end. To be called once a task group's errors are caught.
+async def heeding_cancellation(work: Coroutine[object, object, T]) -> T:
+    """Return what `work` returns; raise CancelledError where we were told to end meanwhile, however `work` took it.
 
-    Before Python 3.13 a task group forgets that its task was cancelled where a child failed at the same moment.
+    Before Python 3.13 a task group forgets that its task was cancelled where a child failed at the same moment, and at
+    times believes so where it was not. Our own task has no group in it: what it was told is certain.
     """
+    result = await asyncio.create_task(work)
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+    return result

@@ -27,7 +27,7 @@ from penstock.ports import Advance, Follows, ReceiverIsNew
 from penstock.protocol.batches import Covers, Stamps
 from penstock.protocol.messages import Module, Priority
 from penstock.protocol.settlement import Settlement
-from penstock.threads import heed_cancellation, to_its_end
+from penstock.threads import heeding_cancellation, to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -135,7 +135,7 @@ class Ingestion:
             known[partition] = register(partition)
             return known[partition]
 
-        while not await self._settled_all(tuple(known.values()), register and registered):
+        while not await heeding_cancellation(self._settled_all(tuple(known.values()), register and registered)):
             known = {
                 name: Start(name, start.ordinal, self._positions.get(name, start.position))
                 for name, start in known.items()
@@ -160,7 +160,6 @@ class Ingestion:
             lost = group
         if lost is None:
             return True
-        heed_cancellation()
         self._observer.saw(WentBack(self._name, Module.ALPHA, str(first_of(lost))))
         return False
 

@@ -33,7 +33,7 @@ from penstock.protocol.messages import (
     Priority,
 )
 from penstock.protocol.settlement import Settlement
-from penstock.threads import heed_cancellation, to_its_end
+from penstock.threads import heeding_cancellation, to_its_end
 from penstock.transformation.assembly import Assembled, Assembly, Decided, Part, split
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Transformation:
 
     async def run(self) -> None:
         """Work until Alpha closes and everything is answered."""
-        while not await self._settled_all():
+        while not await heeding_cancellation(self._settled_all()):
             self._forget()
         self._link.finish()
 
@@ -125,7 +125,6 @@ class Transformation:
         """Work to the end; False where one of the others began again meanwhile."""
         self._link.begin()
         lost: BaseExceptionGroup[Exception] | None = None
-        must_tell = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 answering = tasks.create_task(self._answer_all())
@@ -136,12 +135,10 @@ class Transformation:
         except* SenderIsNew as group:
             lost = group
         except* (ReceiverIsNew, OriginalsGone) as group:
-            lost, must_tell = group, True
+            lost = group
+            self._incoming.begin()
         if lost is None:
             return True
-        heed_cancellation()
-        if must_tell:
-            self._incoming.begin()
         self._observer.saw(WentBack(self._source, Module.BETA, str(first_of(lost))))
         return False
 
