@@ -144,6 +144,7 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("INT_PIPELINE_006", "nothing to run", _E, _P, _PL, "describe a source and a model"),
     ErrorKind("INT_PIPELINE_007", "secret cannot be had", _E, _P, _PL, "set the variable or write the file"),
     ErrorKind("INT_PIPELINE_008", "connector is not installed", _E, _P, _PL, "install the extra that it names"),
+    ErrorKind("INT_PIPELINE_009", "clocks are too far apart", _E, _T, _PL, "set this machine's clock, or the other's"),
 )
 
 KINDS: Mapping[str, ErrorKind] = MappingProxyType({kind.code: kind for kind in _TABLE})

@@ -22,6 +22,7 @@ from penstock.model.pipeline import Connection, Warehouse
 from penstock.model.settings import Settings
 from penstock.observing.facts import Nobody
 from penstock.observing.figures import Figures
+from penstock.orchestration.doctor import Examined, examine
 from penstock.orchestration.plan import Plan, Resolution
 from penstock.orchestration.preview import Preview, preview
 from penstock.orchestration.replaying import begin_replays
@@ -29,7 +30,7 @@ from penstock.orchestration.run import run
 from penstock.planning import describe, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -109,6 +110,13 @@ class Project:
             raise UserMistake("INT_PIPELINE_006", f"there is no source `{source}`", remedy=f"take one of {names}")
         with tempfile.TemporaryDirectory(prefix="penstock-preview-") as state:
             return preview(table, self.root, self.settings, Path(state), records)
+
+    def examine(self) -> Iterator[Examined]:
+        """Look at everything a run will need (state, disk, sources, destinations, clocks), one after the other.
+
+        Nothing is written. Raises UserMistake where the documents have errors.
+        """
+        return examine(self._plan(Resolution.REFUSE))
 
     def dead_letters(self, wanted: DeadLetterFilter | None = None) -> pa.Table:
         """Return dead letters as an Arrow table; originals unmasked. Raises UserMistake where nothing ever ran."""

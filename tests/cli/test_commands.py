@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -337,3 +339,48 @@ def test_a_preview_of_a_source_that_is_not_there_is_one_clear_error(line: Line, 
     assert (code, out) == (3, "")
     assert "there is no source `odrers`" in err
     assert "take one of `orders`" in err
+
+
+# --- doctor -------------------------------------------------------------------------------------------------------
+
+
+def test_a_doctor_finds_nothing_wrong_where_a_run_would_succeed(line: Line, shop: Path) -> None:
+    code, out, err = line.run("doctor", shop)
+    assert (code, err) == (0, ""), out
+    assert "source orders" in out
+    assert "partitions: 1, 77 bytes" in out
+    assert "destination fct_orders" in out
+    assert "nothing has run here yet" in out
+    assert "✗" not in out
+
+
+def test_a_doctor_writes_nothing(line: Line, shop: Path) -> None:
+    before = sorted(path.name for path in shop.rglob("*"))
+    line.run("doctor", shop)
+    assert sorted(path.name for path in shop.rglob("*")) == before
+
+
+def test_a_doctor_tells_of_the_last_run(line: Line, shop: Path) -> None:
+    line.run("run", shop)
+    found = {each["what"]: each for each in line.json("doctor", shop, "--format", "json")}
+    assert "the last run completed" in found["state"]["found"]
+    assert "table `analytics.fct_orders` is there" in found["destination fct_orders"]["found"]
+
+
+def test_a_doctor_says_of_everything_that_is_wrong_what_to_do(line: Line, shop: Path) -> None:
+    (shop / "data" / "orders.csv").write_text("id,note\n1,fine\n", encoding="utf-8")
+    (shop / "warehouse.duckdb").write_text("no database " * 100, encoding="utf-8")
+    code, out, _ = line.run("doctor", shop)
+    assert code == 1
+    assert out.count("✗") == 2
+    assert "INT_ALPHA_011" in out
+    assert "INT_GAMMA_015" in out
+
+
+def test_a_doctor_notices_that_the_clock_was_put_back(line: Line, shop: Path) -> None:
+    line.run("run", shop)
+    ahead_s = time.time() + 3600
+    os.utime(shop / ".penstock" / "ledger.sqlite", (ahead_s, ahead_s))
+    code, out, _ = line.run("doctor", shop)
+    assert code == 1
+    assert "INT_PIPELINE_009 the clock is 3,600 s behind the last run" in out

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 
+from penstock.cli.examinations import examined_lines
 from penstock.cli.letters import letters_table, letters_words
 from penstock.cli.previews import preview_table, preview_words, refused_line
 from penstock.cli.progress import progress
@@ -28,6 +30,7 @@ from penstock.project import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from penstock.orchestration.doctor import Examined
     from penstock.orchestration.result import RunResult
     from penstock.project import Project
 
@@ -111,6 +114,19 @@ def preview(options: argparse.Namespace) -> ExitCode:
         for letter in found.refused:
             _console().print(refused_line(letter, project.masked_columns), soft_wrap=True)
     return ExitCode.DONE
+
+
+def doctor(options: argparse.Namespace) -> ExitCode:
+    """Look at everything a run will need, and say what is not as it should be."""
+    found: list[Examined] = []
+    for each in _project(options).examine():
+        found.append(each)
+        if options.format == "text":
+            for words in examined_lines(each):
+                _console().print(words, soft_wrap=True)
+    if options.format == "json":
+        print(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+    return ExitCode.DONE if all(each.is_well for each in found) else ExitCode.FINDINGS
 
 
 def replay(options: argparse.Namespace) -> ExitCode:
@@ -224,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(
         commands, "preview", preview, "show the first records of a source; touch nothing", _paths, _format, _looking
     )
+    _command(commands, "doctor", doctor, "look at everything a run will need", _paths, _format, _settings)
     _command(commands, "schema", schema, "print a JSON Schema of the documents, for editors")
     letters = commands.add_parser("dead-letters", help="look at records that left the pipeline, replay or discard them")
     actions = letters.add_subparsers(required=True, metavar="ACTION")
