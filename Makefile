@@ -24,7 +24,7 @@ PROCESSES ?= 2
 # from now on.
 MUTANTS ?=
 
-# For `make bench`: TPC-H scale factor (1 is 1.5 million orders) and how often every contender runs.
+# For `make bench` and `make bench-postgres`: TPC-H scale factor (1 is 1.5 million orders) and how often every contender runs.
 BENCH_SCALE ?= 1
 BENCH_ROUNDS ?= 5
 
@@ -37,7 +37,7 @@ FETCH := $(BIN)/python scripts/fetch_flights.py
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # --- to use -----------------------------------------------------------------------------------------------------
 
@@ -87,6 +87,12 @@ bench: $(DEV) ## measure against other tools on this machine, see bench/README.m
 .PHONY: bench-latency
 bench-latency: $(DEV) ## measure latency, streaming rate and back-pressure; prints tables, draws into docs/figures
 	$(BIN)/python -m bench.latency
+
+.PHONY: bench-postgres
+bench-postgres: $(DEV) ## measure out of PostgreSQL into DuckDB and PostgreSQL, beside psql and dlt
+	scripts/postgres.sh
+	bench/environments.sh dlt
+	$(BIN)/python -m bench.postgres --scale $(BENCH_SCALE) --rounds $(BENCH_ROUNDS)
 
 .PHONY: soak
 soak: $(DEV) ## slow the destination to a crawl for ten minutes in each mode: memory flat, nothing lost
