@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the parts lie beside this, and are installed nowhere
 
-from scripts.drawing import states, structs, tables
+from scripts.drawing import connectors, plugin, states, structs, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,9 @@ SECTIONS: Mapping[str, Callable[..., str]] = MappingProxyType(
         "additions": structs.additions,
         "states": states.states,
         "receiver": states.situations,
+        "connectors": connectors.connectors,
+        "plugin": plugin.code,
+        "entry_points": plugin.entry_points,
         "errors": tables.errors,
         "faults": tables.faults,
         "settings": tables.settings,

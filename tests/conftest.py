@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytest_plugins = ("tests.servers.postgres",)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from penstock.model.outcome import DeadLetter, Outcome, RecordError, Tally
-    from penstock.model.pipeline import Rule
+    from penstock.model.pipeline import Rule, WriteMode
     from penstock.model.position import Mark, Position, Range
     from penstock.model.settings import Settings
     from penstock.observing.facts import Observer
     from penstock.protocol.frames import Frame
     from penstock.protocol.messages import AcknowledgmentPayload, BatchMetadata, RecordDeliveryResult, Transfer
     from penstock.protocol.sender import Answered, Outgoing
+
+PromisesT = TypeVar("PromisesT", "SourcePromises", "SinkPromises")
 
 
 class Replay(StrEnum):
@@ -38,6 +40,84 @@ class Guarantee(StrEnum):
     TRANSACTIONAL = "transactional"
     IDEMPOTENT = "idempotent"
     AT_LEAST_ONCE = "at least once"
+
+
+class Values(StrEnum):
+    """How a source gives values."""
+
+    TEXT = "text"
+    TYPED = "typed"
+
+
+class Hard(StrEnum):
+    """Values that not everything outside can hold, or tell from others."""
+
+    EMPTY_TEXT = "empty text, told from null"
+    NUL_CHARACTER = "text with the character U+0000"
+    LINE_BREAKS = "text with line breaks of every kind"
+    WIDE_DECIMAL = "decimals of 38 digits"
+    FAR_DATES = "dates and times from year 1 to 9999"
+    BYTES = "bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a connection. `default` is as one would write it, empty for nothing; None: it must be given."""
+
+    name: str
+    what: str
+    default: str | None = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePromises:
+    """What a source promises; `penstock.testing.conformance` holds it to that.
+
+    `follows`: it can be followed. `prunes`: after `commit`, the outside thing may forget what is settled. `deletes`: it
+    gives updates and deletes, not only inserts. `lacks`: values that cannot come out of it as they went in. `when`:
+    for which connections this is, where a kind is used in several ways.
+    """
+
+    replay: Replay
+    follows: bool = False
+    prunes: bool = False
+    deletes: bool = False
+    values: Values = Values.TEXT
+    lacks: frozenset[Hard] = frozenset()
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPromises:
+    """What a sink promises; `penstock.testing.conformance` holds it to that.
+
+    `write_modes`: the ones it can. `keeps_keys`: rows that would bring a unique key in twice are refused. `evidence`:
+    it can be asked whether a rule holds. `lays_out`: partitioning and clustering are applied. `lacks`: values that it
+    cannot hold; a row with one is refused, never changed. `when`: for which connections this is, where a kind is used
+    in several ways. A model that needs what is not promised, a write mode or a key, is refused before its first row.
+    """
+
+    guarantee: Guarantee
+    write_modes: frozenset[WriteMode]
+    keeps_keys: bool = True
+    evidence: bool = True
+    lays_out: bool = False
+    lacks: frozenset[Hard] = frozenset()
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration(Generic[PromisesT]):
+    """What a connector's class says of its kind, as its attribute `declares`. `docs/connectors.md` is drawn from it.
+
+    `what` is a line on what it reads or writes, `place` what a connection's path or URL means. `promises` has one entry
+    for each way to use it. An option that is not among `options` is refused before the connector is made.
+    """
+
+    what: str
+    place: str
+    promises: tuple[PromisesT, ...]
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +157,20 @@ class Chunk:
     size_bytes: int
     versions: pa.Int64Array | None = None
     """What orders the good records against other versions of their keys; None: as they were read."""
+    operations: pa.Int8Array | None = None
+    """What each good record does to its row, as an `Op`; None: all of them insert."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """Originals, parsed once more: `records` of the good ones in order, `errors` of the others by their number."""
+    """Originals, parsed once more: `records` of the good ones in order, `errors` of the others by their number.
+
+    `operations` are those of the good ones, as in a Chunk.
+    """
 
     records: pa.RecordBatch
     errors: Mapping[int, RecordError]
+    operations: pa.Int8Array | None = None
 
 
 class Source(Protocol):
@@ -120,6 +206,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of what is held open."""
+
+
+@runtime_checkable
+class ReplaysVariously(Protocol):
+    """A source with positions of both kinds: some are read from exactly as before, some by key."""
+
+    def replay_from(self, position: Position | None) -> Replay:
+        """Return what reading again from `position` (None: the beginning) gives."""
 
 
 class Following(Protocol):
@@ -198,8 +292,11 @@ class Sink(Protocol):
     def rollback(self) -> None:
         """Forget every row since the last commit."""
 
-    def evidence(self, rule: Rule) -> Evidence:
-        """Ask the destination whether `rule`, all of whose columns are the model's, holds over all committed rows."""
+    def evidence(self, rule: Rule) -> Evidence | None:
+        """Ask the destination whether `rule`, all of whose columns are the model's, holds over all committed rows.
+
+        None where it cannot be asked.
+        """
 
     def close(self) -> None:
         """Roll back and let go."""

@@ -88,6 +88,12 @@ class Reference:
     def write(self, records: Sequence[Record]) -> set[int]:
         """Merge; return who is superseded."""
         superseded: set[int] = set()
+        emptied = max((place for place, record in enumerate(records) if record.op is Op.TRUNCATE), default=None)
+        if emptied is not None:
+            self.rows.clear()
+            self.keyless.clear()
+            superseded = {record.read for record in records[:emptied] if record.op is not Op.TRUNCATE}
+            records = records[emptied + 1 :]
         newest: dict[tuple[object, ...], Record] = {}
         for record in records:
             key = tuple(getattr(record, column) for column in self.grain)
@@ -243,6 +249,18 @@ def test_a_delete_wins_over_older_rows_of_its_own_write_and_needs_no_row_to_remo
     rows = [Record(0, 1, "eu", 5, "row"), Record(1, 1, "eu", 6, "", Op.DELETE), Record(2, 2, "eu", 1, "", Op.DELETE)]
     assert written(tmp_path, model_of(version_by="updated"), rows) == [(set(), frozenset({0}))]
     assert found(tmp_path) == []
+
+
+def test_a_truncate_takes_away_all_that_came_before_it_and_nothing_after(tmp_path: Path) -> None:
+    old, older = Record(0, 1, "eu", 5, "old"), Record(1, 2, None, 5, "keyless")
+    emptied = [
+        Record(2, 3, "eu", 5, "with it"),
+        Record(3, None, None, None, None, Op.TRUNCATE),
+        Record(4, 1, "eu", 1, "new"),
+    ]
+    model = model_of(version_by="updated", grain=("id", "region"))
+    assert written(tmp_path, model, [old, older], emptied) == [(set(), frozenset()), (set(), frozenset({2}))]
+    assert found(tmp_path) == [(1, "eu", 1, "new")]
 
 
 def test_a_deleted_key_is_not_remembered_so_an_older_row_that_comes_later_lives(tmp_path: Path) -> None:

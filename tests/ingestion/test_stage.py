@@ -265,6 +265,7 @@ class Alpha:
     settings: Mapping[str, object] = field(default_factory=lambda: {"ALPHA_BETA_BATCH_SIZE": 4})
     script: Sequence[tuple[float, str, int, int]] = ()
     streaming: bool = False
+    replay: Replay = Replay.EXACT
     during: Callable[[Alpha], Any] | None = None
     """A coroutine function that goes on beside the stage."""
     journal: list[str] = field(default_factory=list)
@@ -287,7 +288,7 @@ class Alpha:
         """Run to the end: over chunks that are there, or along the script."""
         book = Notebook(self.journal)
         kind = Growing if self.script else Chunks
-        source = kind(self.chunks, self.journal, error, breaks_at)
+        source = kind(self.chunks, self.journal, error, breaks_at, self.replay)
         if isinstance(source, Growing):
             source.script = self.script
         positions = positions or {}
@@ -641,6 +642,12 @@ def test_when_the_receiving_end_is_another_it_reads_again_what_is_not_settled(af
     went_back = alpha.of(WentBack)
     assert went_back == [WentBack("orders", Module.ALPHA, "the receiving end began again")] * len(went_back)
     assert len(went_back) == (max(lives) > 1)
+
+
+def test_where_reading_again_gives_other_records_only_a_new_run_may_do_it() -> None:
+    alpha = Alpha({"a": [(0, 5), (5, 7)]}, loses(1), {"ALPHA_BETA_BATCH_SIZE": 2}, replay=Replay.BY_KEY)
+    with pytest.raises(Unavailable, match=r"orders/a would have to be read again.*by key only"):
+        alpha.run()
 
 
 def test_it_goes_back_to_what_the_ledger_has_and_not_to_what_was_answered_since() -> None:

@@ -197,7 +197,7 @@ class WatchedSink:
     def rollback(self) -> None:
         self._called("rollback", self.sink.rollback)
 
-    def evidence(self, rule: Rule) -> Evidence:
+    def evidence(self, rule: Rule) -> Evidence | None:
         return self.sink.evidence(rule)
 
     def close(self) -> None:

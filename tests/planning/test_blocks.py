@@ -149,7 +149,6 @@ def test_a_connection_is_what_the_configuration_says_then_the_document_then_the_
     ("connections", "code"),
     [
         ("{shop: {kind: duckdb}}", "PLAN_004"),
-        ("{lake: {kind: files}}", "PLAN_004"),
         ("{shoop: {path: x}}", "PLAN_003"),
         ("{lake: {kind: postgres, url: 'postgresql://me:sesame@db/lake'}}", "PLAN_006"),
     ],

@@ -41,6 +41,7 @@ def test_every_open_question_stands_at_its_line_and_column() -> None:
         (100, 11, "PLAN_131"),  # token URL
         (106, 19, "PLAN_132"),  # cursor field
         (107, 24, "PLAN_133"),  # updated_at is no field of the contract
+        (107, 24, "PLAN_136"),  # and there is no telling how to ask for it
     ]
 
 

@@ -118,6 +118,29 @@ class ResponseFormat(StrEnum):
     XML = "xml"
 
 
+class KeyPlace(StrEnum):
+    """Where an API looks for its key."""
+
+    HEADER = "header"
+    PARAMETER = "parameter"
+
+
+class ClientAuth(StrEnum):
+    """Where an authorisation server looks for the client's credentials."""
+
+    HEADER = "header"
+    BODY = "body"
+
+
+class SinceFormat(StrEnum):
+    """How an API is told the time from which on it is asked."""
+
+    ISO8601 = "iso8601"
+    DATE = "date"
+    EPOCH = "epoch"
+    EPOCH_MS = "epoch_ms"
+
+
 class Part(BaseModel):
     """A mapping of the document. Unknown keys are findings; what was read does not change."""
 
@@ -373,6 +396,9 @@ class DestinationModel(Part):
         description="exactly these columns, in this order; default: every source column",
     )
     lookups: tuple[Lookup, ...] = Field(default=(), description="rows of other source tables to join")
+    route: Text = Field(
+        default="", description="SQL predicate: the records that come here; one that no model takes is a dead letter"
+    )
     filters: tuple[Filter, ...] = Field(default=(), description="records to leave out, and why")
     min_score: Score | None = Field(
         default=None, description="quality score, 0 to 1, below which a record is a dead letter"
@@ -472,6 +498,35 @@ class PulseToStream(Part):
 # --- BUILDER_TO_STREAM --------------------------------------------------------------------------------------------
 
 
+class Credentials(Part):
+    """Who asks an API, and by which secrets: references all of them, as `${NAME}` or `${file:/a/path}`."""
+
+    key: ExactText = Field(default="", description="`api_key`: the key; default: `${API_KEY}` after the API's name")
+    key_in: Annotated[KeyPlace, OneOf(KeyPlace)] = Field(
+        default=KeyPlace.HEADER, description="`api_key`: where it goes, `header` or `parameter`"
+    )
+    key_name: ExactText = Field(default="X-API-Key", description="`api_key`: the header's or parameter's name")
+    user: ExactText = Field(default="", description="`basic`: the user; default: `${USER}` after the API's name")
+    password: ExactText = Field(
+        default="", description="`basic`: the password; default: `${PASSWORD}` after the API's name"
+    )
+    token: ExactText = Field(default="", description="`bearer`: the token; default: `${TOKEN}` after the API's name")
+    token_url: Url | None = Field(default=None, description="`oauth2`: the URL that hands out tokens")
+    client_id: ExactText = Field(
+        default="", description="`oauth2`: the client; default: `${CLIENT_ID}` after the API's name"
+    )
+    client_secret: ExactText = Field(
+        default="", description="`oauth2`: its secret; default: `${CLIENT_SECRET}` after the API's name"
+    )
+    client_auth: Annotated[ClientAuth, OneOf(ClientAuth)] = Field(
+        default=ClientAuth.HEADER, description="`oauth2`: where both go, `header` (HTTP Basic) or `body`"
+    )
+    refresh_token: ExactText = Field(
+        default="", description="`oauth2`: the first refresh token; default: none, the client asks for itself"
+    )
+    scope: ExactText = Field(default="", description="`oauth2`: the scope to ask for")
+
+
 class SourceApi(Part):
     """An API to read from."""
 
@@ -479,6 +534,8 @@ class SourceApi(Part):
     base_url: Url = Field(description="where it is: `https://api.example.com`")
     auth: Annotated[Auth, OneOf(Auth)] = Field(default=Auth.NONE, description="how it is told who asks")
     rate_limit: RateValue | None = Field(default=None, description="the most requests it takes")
+    credentials: Credentials | None = Field(default=None, description="where the secrets come from, see docs/rest.md")
+    headers: dict[Name, ExactText] = Field(default_factory=dict, description="further headers of every request")
 
 
 class Endpoint(Part):
@@ -492,6 +549,28 @@ class Endpoint(Part):
     incremental_key: Name = Field(default="", description="the field that says what is new since the last time")
     response_format: Annotated[ResponseFormat, OneOf(ResponseFormat)] = Field(
         default=ResponseFormat.JSON, description="what it answers in"
+    )
+    table: Name = Field(
+        default="", description="what its records are called as a source; default: the path's last word"
+    )
+    records: Text = Field(
+        default="", description="path to the list of records, as `data.items`; default: the answer, or its one list"
+    )
+    parameters: dict[Name, Option] = Field(default_factory=dict, description="further parameters of every request")
+    idempotent: Switch = Field(default=False, description="`POST`: whether it may be sent again if its answer is lost")
+    cursor_field: Text = Field(default="", description="`cursor`: path to the next one; default: `next_cursor`")
+    cursor_parameter: Text = Field(default="", description="`cursor`: the parameter for it; default: `cursor`")
+    offset_parameter: Text = Field(default="", description="`offset`: the parameter for it; default: `offset`")
+    page_parameter: Text = Field(default="", description="`page`: the parameter for its number; default: `page`")
+    first_page: Count | None = Field(default=None, description="`page`: the number of the first one; default: 1")
+    size_parameter: Text = Field(default="", description="the parameter for the size of a page; default: `limit`")
+    page_size: Count | None = Field(default=None, description="records of a page to ask for; default: the API decides")
+    since_parameter: Text = Field(default="", description="the parameter that asks for what is new; default: `since`")
+    since_format: Annotated[SinceFormat, OneOf(SinceFormat)] = Field(
+        default=SinceFormat.ISO8601, description="how a time is written there"
+    )
+    look_back: PeriodValue | None = Field(
+        default=None, description="how much of what was seen is asked for again; default: `1 hour`"
     )
 
 

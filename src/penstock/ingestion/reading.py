@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.model.position import Position
+from penstock.ports import ReplaysVariously
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from penstock.ports import Chunk, Follows, Source
+    from penstock.ports import Chunk, Follows, Replay, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ class Followed:
     def close(self) -> None:
         """Let go of what is held open."""
         self._following.close()
+
+
+def replay_from(source: Source, position: Position | None) -> Replay:
+    """Return what reading `source` again from `position` gives."""
+    return source.replay_from(position) if isinstance(source, ReplaysVariously) else source.replay
 
 
 def _all(source: Source, starts: Sequence[Start]) -> Iterator[Read]:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
-from penstock.errors import PenstockError, first_of
+from penstock.errors import PenstockError, Unavailable, first_of
 from penstock.ingestion.assembly import Shape, cut
 from penstock.ingestion.gathering import Gathered, Piece
-from penstock.ingestion.reading import AtRest, Followed, Read, Start
+from penstock.ingestion.reading import AtRest, Followed, Read, Start, replay_from
 from penstock.ingestion.window import Window, WindowLimits
 from penstock.model.batch import version_base
 from penstock.model.position import Range
 from penstock.observing.facts import LatencyStage, ModeChanged, RangeSettled, RecordsRead, Timed, WentBack
-from penstock.ports import Advance, Follows, ReceiverIsNew
+from penstock.ports import Advance, Follows, ReceiverIsNew, Replay
 from penstock.protocol.batches import Covers, Stamps
 from penstock.protocol.messages import Module, Priority
 from penstock.protocol.settlement import Settlement
@@ -140,6 +140,7 @@ class Ingestion:
                 name: Start(name, start.ordinal, self._positions.get(name, start.position))
                 for name, start in known.items()
             }
+            self._require_exact(known.values())
         self._link.finish()
         if self._broken is not None:
             raise self._broken
@@ -162,6 +163,16 @@ class Ingestion:
             return True
         self._observer.saw(WentBack(self._name, Module.ALPHA, str(first_of(lost))))
         return False
+
+    def _require_exact(self, starts: Iterable[Start]) -> None:
+        """Raise Unavailable where reading again may give other records under numbers that a destination has marked.
+
+        They would be taken for settled. The next run drops such marks before it begins; midway nobody can.
+        """
+        for start in starts:
+            if replay_from(self._source, start.position) is Replay.BY_KEY:
+                what = f"{self._name}/{start.partition} would have to be read again, which is possible by key only"
+                raise Unavailable("INT_LINK_011", what)
 
     def _forget(self) -> None:
         self._settlement = Settlement(self._destinations)

@@ -100,10 +100,13 @@ class Validator:
         versions = chunk.versions
         if versions is None:
             versions = pc.add(sequences, pa.scalar(version_base, pa.int64()))
-        typed = self._batch([cast.value for cast in casts], sequences, versions)
+        typed = self._batch([cast.value for cast in casts], sequences, chunk.operations, versions)
         unreadable = [_letter(self._table.name, chunk, bad.sequence, bad.original, (bad.error,)) for bad in chunk.bad]
         found = self._look_through(typed)
         mask = _is_bad(typed.num_rows, casts, found.violating)
+        if mask is not None and chunk.operations is not None:
+            mask = pc.and_not(mask, self._names_its_row(casts, chunk.operations))
+            mask = mask if pc.any(mask).as_py() else None
         if mask is None:
             return Validated(typed, tuple(unreadable), critical=len(found.critical) > 0)
         refused = self._letters(chunk, typed, casts, pc.indices_nonzero(mask).cast(pa.int64()))
@@ -130,9 +133,24 @@ class Validator:
         given = pa.nulls(rows) if place < 0 else records.column(place)
         return _Cast(field.name, str(field.type), given, self._caster.cast(given, field.type))
 
-    def _batch(self, columns: Sequence[pa.Array], sequences: pa.Int64Array, versions: pa.Int64Array) -> pa.RecordBatch:
+    def _names_its_row(self, casts: Sequence[_Cast], operations: pa.Int8Array) -> pa.BooleanArray:
+        """Return which records delete, and say of what: their other columns may hold anything."""
+        named = pc.equal(operations, pa.scalar(int(Op.DELETE), pa.int8()))
+        for cast in casts:
+            if cast.name in self._table.primary_key:
+                named = pc.and_(named, pc.is_valid(cast.value))
+        return pc.or_(named, pc.equal(operations, pa.scalar(int(Op.TRUNCATE), pa.int8())))
+
+    def _batch(
+        self,
+        columns: Sequence[pa.Array],
+        sequences: pa.Int64Array,
+        operations: pa.Int8Array | None,
+        versions: pa.Int64Array,
+    ) -> pa.RecordBatch:
         *declared, event_time = columns
-        operations = pa.repeat(pa.scalar(int(Op.INSERT), pa.int8()), len(sequences))
+        if operations is None:
+            operations = pa.repeat(pa.scalar(int(Op.INSERT), pa.int8()), len(sequences))
         return pa.record_batch([*declared, sequences, operations, event_time, versions], schema=self._schema)
 
     def _look_through(self, typed: pa.RecordBatch) -> _Found:

@@ -8,11 +8,16 @@ import pyarrow as pa
 
 
 class Op(IntEnum):
-    """What a record does to its row at the destination."""
+    """What a record does to its row at the destination.
+
+    A DELETE needs no more than the columns that name its row. A TRUNCATE has no columns at all: every row that was
+    written before it goes.
+    """
 
     INSERT = 0
     UPDATE = 1
     DELETE = 2
+    TRUNCATE = 3
 
 
 SEQUENCE = "_sequence"

@@ -18,7 +18,8 @@ from penstock.model.finding import Place
 from penstock.model.quantity import Delay, Quantity
 from penstock.model.schema import DataType, Field
 
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*):(?:\$\{[^{}]*\}|[^/])*@")
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@", re.DOTALL)
+"""To the last `@`: of a password that is not written as it must be, no part may be left."""
 FORMAT = 1
 """Version of the serialised form."""
 

@@ -63,6 +63,8 @@ def _not_yet(requirement: Requirement) -> _Finding:
             return Result.NOT_CHECKED, "runs are not started by the clock yet, so no time of day is watched"
         case Delay():
             return Result.NOT_CHECKED, "no source that is read is what it is about"
+        case _ if requirement.applied and requirement.kind is RequirementKind.LAYOUT:
+            return Result.NOT_CHECKED, "the destination lays its rows out so; nothing measures it"
         case _:
             return Result.NOT_CHECKED, "carried in the plan, not applied yet"
 
@@ -94,6 +96,8 @@ def _rule(requirement: Requirement, observed: Observed) -> _Finding:
     if not rule.at_destination:
         return Result.NOT_CHECKED, "only scored: the destination lacks what it would take to ask there"
     found = observed.sinks[requirement.subject].evidence(rule)
+    if found is None:
+        return Result.NOT_CHECKED, f"{refused:,} refused on the way; the destination cannot be asked"
     words = f"{found.violations:,} of {found.rows:,} rows break it"
     if refused:
         words += f"; {refused:,} refused on the way"

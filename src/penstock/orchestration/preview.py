@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from penstock.connectors import open_source
+from penstock.connectors import at_rest, open_source
 from penstock.ingestion.validation import Validator
 from penstock.model.schema import arrow_schema
 from penstock.orchestration.sampling import SampledSource
@@ -38,7 +38,7 @@ def preview(table: SourceTable, root: Path, settings: Settings, state: Path, rec
     refused: list[DeadLetter] = []
     names = [field.name for field in table.fields]
     with (
-        closing(SampledSource(open_source(table, root, settings, state), records)) as source,
+        closing(SampledSource(open_source(at_rest(table), root, settings, state), records)) as source,
         closing(Validator(table, settings)) as validator,
     ):
         for partition in source.partitions():

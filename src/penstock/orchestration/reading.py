@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from penstock.connectors import open_source
+from penstock.connectors import at_rest, open_source
 from penstock.errors import ContentChanged, UserMistake
-from penstock.ingestion.reading import Start
+from penstock.ingestion.reading import Start, replay_from
 from penstock.orchestration.plan import Resolution
 from penstock.orchestration.replaying import ReplaySource
 from penstock.orchestration.sampling import SampledSource
+from penstock.ports import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from penstock.ledger import Ledger
     from penstock.model.pipeline import Model, SourceTable
-    from penstock.model.position import Position
+    from penstock.model.position import Mark, Position
     from penstock.orchestration.plan import Plan
     from penstock.ports import Sink, Source
 
@@ -42,8 +43,11 @@ def open_readings(plan: Plan, ledger: Ledger, sinks: Mapping[str, Sink]) -> tupl
     for table in plan.pipeline.sources:
         models = plan.pipeline.models_of(table.name)
         if models:
-            source = open_source(table, plan.root, plan.settings, plan.state)
-            starts = _starts(plan, ledger, table.name, source, {model.name: sinks[model.name] for model in models})
+            looked_at = table if plan.sample is None else at_rest(table)
+            source = open_source(looked_at, plan.root, plan.settings, plan.state)
+            own = {model.name: sinks[model.name] for model in models}
+            starts = _starts(plan, ledger, table.name, source, own)
+            starts = _again_by_key(plan, ledger, table.name, source, starts, own)
             register = _registering(plan, ledger, table.name) if plan.follow else None
             readings.append(Reading(table, _sampled(source, plan.sample), starts, models, register))
     if not readings:
@@ -104,6 +108,46 @@ def _known(plan: Plan, ledger: Ledger, table: str) -> tuple[Start, ...]:
     positions = {key: position for key, position in ledger.positions(name, table).items() if key not in replays}
     ordinals = ledger.partition_ordinals(name, table, list(positions))
     return tuple(Start(partition, ordinals[partition], position) for partition, position in positions.items())
+
+
+def _again_by_key(
+    plan: Plan, ledger: Ledger, table: str, source: Source, starts: tuple[Start, ...], sinks: Mapping[str, Sink]
+) -> tuple[Start, ...]:
+    """Let what is read again by key take the place of what a dead run delivered beyond the settled position.
+
+    Other records may come under those sequences now. So the marks there are dropped, or they would be trimmed; and the
+    partition is numbered anew, or older versions of a row might count as newer. The ledger forgets first: a mark that
+    it does not know of does no harm.
+    """
+    name = plan.pipeline.name
+    replays = ledger.replay_partitions(name, table)
+    positions = {**ledger.positions(name, table), **{start.partition: start.position for start in starts}}
+    stale = {
+        (destination, partition)
+        for destination, sink in sinks.items()
+        for (read_from, partition), mark in sink.marks().items()
+        if read_from == table and partition not in replays and _is_stale(mark, positions.get(partition), source)
+    }
+    if not stale:
+        return starts
+    left = {
+        destination: [
+            mark
+            for (read_from, partition), mark in sink.marks().items()
+            if read_from != table or (destination, partition) not in stale
+        ]
+        for destination, sink in sinks.items()
+    }
+    ledger.renumber(name, table, sorted({partition for _, partition in stale}))
+    ledger.reconcile(name, left, {})
+    for destination, partition in sorted(stale):
+        sinks[destination].forget(table, partition)
+    ordinals = ledger.partition_ordinals(name, table, [start.partition for start in starts])
+    return tuple(Start(start.partition, ordinals[start.partition], start.position) for start in starts)
+
+
+def _is_stale(mark: Mark, position: Position | None, source: Source) -> bool:
+    return replay_from(source, position) is Replay.BY_KEY and mark.sequence > (position.sequence if position else 0)
 
 
 def _read_anew(ledger: Ledger, pipeline: str, table: str, changed: Sequence[str], sinks: Mapping[str, Sink]) -> None:

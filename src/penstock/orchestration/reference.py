@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from penstock.caching.memory import MemoryCache
-from penstock.connectors import open_source
+from penstock.connectors import at_rest, open_source
 from penstock.ingestion.references import ForeignKeyValidator
 from penstock.ingestion.validation import Validator
 from penstock.transformation.lookups import Lookups
@@ -33,7 +33,7 @@ class ReferenceTables:
     def load_lookups(self, model: Model) -> None:
         """Load what the lookups of `model` need. Raises UserMistake where a table is missing or a key is ambiguous."""
         for lookup in model.lookups:
-            table = self._plan.pipeline.source(lookup.table)
+            table = at_rest(self._plan.pipeline.source(lookup.table))
             with (
                 closing(open_source(table, self._plan.root, self._plan.settings, self._plan.state)) as source,
                 closing(Validator(table, self._plan.settings)) as validator,
@@ -51,7 +51,7 @@ class ReferenceTables:
         """Return the values that `key` may refer to; None where their table is too large to keep."""
         name = key.table, key.to_column
         if name not in self._keys:
-            self._keys[name] = self._read_values(self._plan.pipeline.source(key.table), key.to_column)
+            self._keys[name] = self._read_values(at_rest(self._plan.pipeline.source(key.table)), key.to_column)
         return self._keys[name]
 
     def _read_values(self, table: SourceTable, column: str) -> pa.Table | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from penstock.errors import UserMistake
 from penstock.ledger import LetterStatus
-from penstock.model.batch import version_base
+from penstock.model.batch import Op, version_base
 from penstock.model.position import Position
 from penstock.ports import BadRecord, Chunk, Original, Replay
 
@@ -105,11 +105,14 @@ class ReplaySource:
     def _chunk(self, partition: str, items: Sequence[ReplayItem]) -> Chunk:
         first, end = items[0].sequence, items[-1].sequence + 1
         parts: list[pa.RecordBatch] = []
+        operations: list[int] = []
         good: list[ReplayItem] = []
         bad: list[BadRecord] = []
         for origin, own in _by_origin(items).items():
             reread = self._origin.reread(origin, [item.original for item in own])
             parts.append(reread.records)
+            kept = reread.operations
+            operations += [Op.INSERT] * reread.records.num_rows if kept is None else kept.to_pylist()
             good += [item for number, item in enumerate(own) if number not in reread.errors]
             bad += [BadRecord(own[number].sequence, _original(own[number]), e) for number, e in reread.errors.items()]
         order = sorted(range(len(good)), key=lambda number: good[number].sequence)
@@ -124,6 +127,7 @@ class ReplaySource:
             next=Position(partition, end, str(end)),
             originals=lambda sequences: [_original(_find(items, sequence)) for sequence in sequences],
             size_bytes=sum(len(item.original) for item in items),
+            operations=pa.array([operations[number] for number in order], pa.int8()) if any(operations) else None,
             versions=pa.array([version_base(i.origin_ordinal) + i.origin_sequence for i in in_order], pa.int64()),
         )
 

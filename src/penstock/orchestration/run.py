@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.connectors import open_sink
 from penstock.errors import PenstockError, first_of
 from penstock.ledger import Ledger, RunBook, RunStatus, hold
-from penstock.model.pipeline import encode, fingerprint
+from penstock.model.pipeline import encode, fingerprint, without_password
 from penstock.observing.facts import Everyone, SourceOpened
 from penstock.orchestration.book import ObservedBook
 from penstock.orchestration.clock import SystemChance, SystemClock
@@ -37,11 +37,12 @@ from penstock.transformation.apply import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from penstock.ingestion.references import References
     from penstock.ingestion.stage import Validates
     from penstock.ledger import RequirementResult
-    from penstock.model.pipeline import SourceTable
+    from penstock.model.pipeline import Connection, SourceTable
     from penstock.observing.facts import Observer
     from penstock.observing.figures import Figures
     from penstock.orchestration.plan import Plan
@@ -119,7 +120,7 @@ class _Run:
             hand_offs=hand_offs(self._figures),
             latencies=latencies(self._pipeline, self._figures),
             requirements=requirements,
-            warehouse=str(self._plan.home / (pipeline.warehouse.connection.path or "warehouse.duckdb")),
+            warehouse=_place_of(pipeline.warehouse.connection, self._plan.home),
             notes=(*self._notes, *skipped_notes(self._references.loaded)),
             trouble=trouble,
         )
@@ -252,3 +253,8 @@ class _Run:
         if self._stopping:
             raise KeyboardInterrupt
         self.stop()
+
+
+def _place_of(warehouse: Connection, home: Path) -> str:
+    """Return where the destination is, as people are told: a URL without what is secret in it, or a path."""
+    return without_password(warehouse.url) if warehouse.url else str(home / (warehouse.path or "warehouse.duckdb"))

@@ -65,13 +65,16 @@ def _first(chunk: Chunk, records: int) -> Chunk:
         return chunk
     after = msgspec.structs.replace(chunk.next, sequence=end)
     if chunk.sequences is None:
-        return replace(chunk, end=end, records=chunk.records.slice(0, records), next=after)
+        return _cut(chunk, records, end, after)
     good = bisect_left(chunk.sequences.to_pylist(), end)
     return replace(
-        chunk,
-        end=end,
-        records=chunk.records.slice(0, good),
+        _cut(chunk, good, end, after),
         sequences=pa.array(chunk.sequences.slice(0, good)),
         bad=tuple(bad for bad in chunk.bad if bad.sequence < end),
-        next=after,
     )
+
+
+def _cut(chunk: Chunk, good: int, end: int, after: Position) -> Chunk:
+    versions, operations = (kept and kept.slice(0, good) for kept in (chunk.versions, chunk.operations))
+    records = chunk.records.slice(0, good)
+    return replace(chunk, end=end, records=records, versions=versions, operations=operations, next=after)

@@ -55,6 +55,8 @@ class Asked:
     apis: tuple[Described[ApiIntegration], ...]
     connections: Mapping[str, Described[Connection]]
     settings: Mapping[str, object]
+    schema: str
+    """The schema that the first block delivers to: for models that no document describes."""
     whole: Spot
     """The first block, or the files as a whole where there is none."""
 
@@ -78,6 +80,7 @@ def ask(documents: Documents, name: str | None, whole: Spot, notes: Notes) -> As
         tuple(Described(builder.part.api_integration, builder.spot.down("api_integration")) for builder in builders),
         _connections(schemas, notes),
         _settings(schemas, notes),
+        next((to.part.schema_ for to in destinations if to.part.schema_), ""),
         whole,
     )
 

@@ -41,6 +41,9 @@ NO_KEY: Final = FindingKind("PLAN_030", _E, "no telling how to find the looked-u
 LOOKUP_NAME: Final = FindingKind("PLAN_031", _E, "lookup is called like something else", "give it another `name:`")
 NO_GRAIN: Final = FindingKind("PLAN_032", _E, "merging needs to know what a row is", "say `grain:`")
 NO_EFFECT: Final = FindingKind("PLAN_033", _E, "key has no effect here", "take it out")
+CANNOT_MERGE: Final = FindingKind(
+    "PLAN_034", _E, "warehouse cannot merge", "append, and take the newest row of each key when reading"
+)
 # Rules.
 NOT_A_RULE: Final = FindingKind("PLAN_040", _E, "rule is not understood", "see docs/rules.md")
 NOBODY_HAS_IT: Final = FindingKind("PLAN_041", _E, "no model has what the rule names", "add the column to a model")
@@ -83,15 +86,25 @@ METRIC_COLUMN: Final = FindingKind(
 )
 METRIC_SQL: Final = FindingKind("PLAN_122", _Q, "aggregation cannot be read", "write SQL such as `SUM(total_amount)`")
 DATA_SOURCE: Final = FindingKind("PLAN_123", _Q, "data source is not described", "describe it in `source_models`")
-API: Final = FindingKind(
-    "PLAN_130", _Q, "reading from an API is not built yet", "land its answers as files until it is"
-)
+API: Final = FindingKind("PLAN_130", _Q, "API is not read until what it needs is known", "answer what is open about it")
 API_AUTH: Final = FindingKind(
     "PLAN_131", _Q, "document leaves open how to sign in", "where do the credentials come from?"
 )
 API_PAGES: Final = FindingKind("PLAN_132", _Q, "document leaves open how to turn pages", "which field leads on?")
 API_FIELD: Final = FindingKind("PLAN_133", _Q, "no field of the contract is called so", "add it to `data_contract`")
 API_MODEL: Final = FindingKind("PLAN_134", _Q, "document leaves open where records go", "which model do they feed?")
+API_CONTRACT: Final = FindingKind(
+    "PLAN_135", _Q, "document leaves open what a record holds", "describe it in `data_contract`"
+)
+API_SINCE: Final = FindingKind(
+    "PLAN_136", _Q, "document leaves open how to ask for what is new", "say `since_parameter`"
+)
+API_KEY: Final = FindingKind(
+    "PLAN_137",
+    _Q,
+    "records that an API gives again are added again",
+    "mark a `primary_key` in `data_contract`, and merge",
+)
 
 KINDS: Mapping[str, FindingKind] = MappingProxyType(
     {
@@ -100,10 +113,11 @@ KINDS: Mapping[str, FindingKind] = MappingProxyType(
             DISAGREEMENT, DESCRIBED_TWICE, UNUSED_CONNECTION, WRONG_CONNECTION, NOT_A_NAME, PLAIN_SECRET,
             RESERVED, COLUMN_TWICE, UNKNOWN_COLUMN, UNKNOWN_TABLE, UNKNOWN_MODEL, UNKNOWN_SOURCE,
             NOT_AN_EXPRESSION, NOT_A_CONVERSION, NOT_A_TIME, NOT_A_VALUE, NOT_MASKABLE,
-            NO_KEY, LOOKUP_NAME, NO_GRAIN, NO_EFFECT, NOT_A_RULE, NOBODY_HAS_IT, NOT_AT_DESTINATION,
+            NO_KEY, LOOKUP_NAME, NO_GRAIN, NO_EFFECT, CANNOT_MERGE, NOT_A_RULE, NOBODY_HAS_IT, NOT_AT_DESTINATION,
             NOTHING_TO_READ, NOTHING_TO_DELIVER, FEEDS_NOTHING, NO_SUCH_REFERENCE, NOTHING_TO_SCORE,
             PARTITIONING, CLUSTERING, RETENTION, DEADLINE, FREQUENCY, POLICY, UNIT_TESTS,
             METRICS, METRIC_COLUMN, METRIC_SQL, DATA_SOURCE, API, API_AUTH, API_PAGES, API_FIELD, API_MODEL,
+            API_CONTRACT, API_SINCE, API_KEY,
         )
     }
 )  # fmt: skip

@@ -6,20 +6,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock.expressions import did_you_mean
-from penstock.model.pipeline import Connection, Warehouse, holds_password
+from penstock.model.pipeline import Connection, Warehouse, WriteMode, holds_password
 from penstock.planning import codes
 from penstock.planning.naming import find
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from penstock.documents import kinds
+    from penstock.planning.models import Draft
     from penstock.planning.notes import Described, Notes
 
 SOURCE_KINDS = ("files", "postgres")
 """Connectors that read. Other kinds come only from the configuration, with the connector that brings them."""
 WAREHOUSE_KINDS = ("duckdb", "postgres", "files")
 """Connectors that write, likewise."""
+API_KIND = "rest"
+"""What reads APIs. What they are stands in documents of their own, so no connection of a document is of this kind."""
+APPENDING_KINDS = frozenset({"files"})
+"""Those of them that rows can only be added to."""
+LAYING_OUT_KINDS = frozenset({"files"})
+"""Those of them that apply partitioning and clustering."""
 DATA_PATH = "data"
 """Where tables lie as files when nothing else is said, beside the document."""
 WAREHOUSE_PATH = "warehouse.duckdb"
@@ -46,6 +53,10 @@ class Connections:
         """Return where models end."""
         default = Connection(name or UNNAMED, kind="duckdb", path=WAREHOUSE_PATH)
         return Warehouse(name or UNNAMED, self._find(default, WAREHOUSE_KINDS, "a warehouse cannot be"))
+
+    def of_api(self, name: str, url: str) -> Connection:
+        """Return how an API is reached: by its own address, unless someone says otherwise, or that it lies as files."""
+        return self._find(Connection(name, kind=API_KIND, url=url), SOURCE_KINDS, "an API cannot be read through")
 
     def note_unused(self) -> None:
         """Note the document's connections that nothing uses: a slip of the pen, most likely."""
@@ -74,7 +85,16 @@ class Connections:
                 f"name one of kind {' or '.join(f'`{known}`' for known in kinds_known)}",
             )  # fmt: skip
         part = described.part
-        path = part.path or (default.path if kind == default.kind else "")
+        path = part.path or (default.path if kind == default.kind and not part.url else "")
         if holds_password(part.url):
             self.notes.add(codes.PLAIN_SECRET, described.spot.at("url"), f"connection `{name}` holds a password")
         return Connection(default.name, kind, path, dict(part.options), part.url)
+
+
+def note_merging(warehouse: Warehouse, drafts: Iterable[Draft], notes: Notes) -> None:
+    """Note the models that merge where rows can only be added."""
+    kind = warehouse.connection.kind
+    for draft in drafts:
+        if draft.model.write_mode is WriteMode.MERGE and kind in APPENDING_KINDS:
+            what = f"`{draft.model.name}` merges, and a warehouse of kind `{kind}` can only be added to"
+            notes.add(codes.CANNOT_MERGE, draft.spot.at("write_mode"), what)

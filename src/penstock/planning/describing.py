@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from penstock.model.finding import Level
-from penstock.model.pipeline import RequirementKind, RuleKind, RuleSeverity, WriteMode
+from penstock.model.pipeline import RequirementKind, RuleKind, RuleSeverity, WriteMode, without_password
 from penstock.model.quantity import SECONDS, Period, Unit
 from penstock.model.settings import Settings
+from penstock.planning.connections import API_KIND
 from penstock.planning.streaming import mode_of
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ _GUARANTEES: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         (
             "files",
-            "duckdb",
-        ): "exactly once: files are read again exactly, and rows are committed together with the mark",
+            warehouse,
+        ): "exactly once: files are read again exactly, and rows are committed together with the mark"
+        for warehouse in ("duckdb", "postgres")
     }
 )
 """What a path promises, by kind of source and of warehouse. For others, the connectors say it when they are opened."""
@@ -108,7 +110,7 @@ def _model(model: Model, pipeline: Pipeline) -> Iterator[str]:
     yield f"  one row is: {' + '.join(model.grain) or 'not said'}"
     yield f"  {_write_mode(model)}"
     source, warehouse = pipeline.source(model.source).connection, pipeline.warehouse.connection
-    yield f"  delivered {_GUARANTEES.get((source.kind, warehouse.kind), _UNSAID)}"
+    yield f"  delivered {_guarantee(model, source.kind, warehouse.kind)}"
     yield from _columns(
         [(column.name, _typed(column.type, nullable=column.nullable), _origin(column)) for column in model.columns]
     )
@@ -125,6 +127,14 @@ def _model(model: Model, pipeline: Pipeline) -> Iterator[str]:
         yield f"  fails with more dead letters than {model.dead_letters_max}"
     if model.tests:
         yield f"  tests: {', '.join(test.name for test in model.tests)}"
+
+
+def _guarantee(model: Model, source: str, warehouse: str) -> str:
+    if source == API_KIND and model.write_mode is WriteMode.MERGE:
+        return "once for each key: an API may give a record again, and then it takes the place of the one before"
+    if source == API_KIND:
+        return "at least once: an API may give a record again, and then it is added again"
+    return _GUARANTEES.get((source, warehouse), _UNSAID)
 
 
 def _write_mode(model: Model) -> str:
@@ -244,7 +254,7 @@ def _qualified(*names: str) -> str:
 
 
 def _where(connection: Connection) -> str:
-    return f"{connection.kind} at {connection.url or connection.path or '.'}"
+    return f"{connection.kind} at {without_password(connection.url) or connection.path or '.'}"
 
 
 def _count(count: int, thing: str) -> str:

@@ -12,8 +12,10 @@ from penstock.expressions import TIMES, NotAnExpression, Scope, did_you_mean, re
 from penstock.model.pipeline import Filter, Masking, Model, Partitioning, UnitTest, WriteMode
 from penstock.planning import codes
 from penstock.planning.columns import ColumnPlanner
+from penstock.planning.connections import API_KIND
 from penstock.planning.lookups import plan_lookups
 from penstock.planning.naming import find, key_aliases, likely_source
+from penstock.planning.routes import elsewhere, read_route
 from penstock.planning.sources import known_columns, note_unknown_column
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from penstock.planning.lookups import Found
     from penstock.planning.notes import Described, Notes, Spot
 
+CHANGES = "changes"
+"""What the option `read` of a connection says where updates and deletes come, too."""
 LOOK_ALIKE = frozenset({Masking.REDACT, Masking.PARTIAL})
 """Maskings that give different values one look, so that a row can no longer be told by them."""
 
@@ -37,6 +41,7 @@ class Draft:
     """A model without its rules. `origins` maps columns to the source column whose value they hold, masked or not.
 
     `filters_at_source` is SQL over source columns for what the filters leave out; None where a filter looks rows up.
+    `route` is SQL over source columns for the records that come here, None where all do.
     """
 
     model: Model
@@ -44,6 +49,7 @@ class Draft:
     spot: Spot
     origins: Mapping[str, str]
     filters_at_source: tuple[str, ...] | None
+    route: Expression | None
 
 
 def plan_model(
@@ -54,13 +60,14 @@ def plan_model(
     `rules` are the texts of the rules that are about it: they may call the source's key by its other name.
     """
     described = asked.described
-    source = _source(described, tables, notes)
+    source = source_of(described, tables, notes)
     if source is None:
         return None
     lookups = plan_lookups(described, source, tables, notes)
     scope = Scope(source.fields, {lookup.name: lookup.visible for lookup in lookups}, source.name)
     planned = ColumnPlanner(source, _aliases(described.part, source, rules), scope, notes).plan(described)
-    filters = list(_filters(described, scope, notes))
+    route = read_route(described, source, notes)
+    filters = [*([] if route is None else [elsewhere(described, route)]), *_filters(described, scope, notes)]
     model = _Shape(described, tuple(one.column for one in planned), notes).model(asked.schema, source.name)
     model = msgspec.structs.replace(
         model,
@@ -68,17 +75,28 @@ def plan_model(
         filters=tuple(filter_ for filter_, _ in filters),
         tests=tuple(_tests(described, source, lookups, model, notes)),
     )
+    if model.version_by and source.connection.options.get("read") == CHANGES:
+        place = described.spot.at("version_by")
+        what = f"changes of `{source.name}` come in their order, and a delete brings no `{model.version_by}`"
+        notes.add(codes.NO_EFFECT, place, what, "take `version_by` out")
     looks_up = any(expression.looked_up for _, expression in filters)
     return Draft(
         model,
         source,
         described.spot,
         {one.column.name: one.origin for one in planned if one.origin},
-        None if looks_up else tuple(expression.sql for _, expression in filters),
+        None if looks_up else tuple(filter_.predicate for filter_, _ in filters),
+        route,
     )
 
 
-def _source(model: Described[DestinationModel], tables: Mapping[str, SourceTable], notes: Notes) -> SourceTable | None:
+def source_of(
+    model: Described[DestinationModel], tables: Mapping[str, SourceTable], notes: Notes
+) -> SourceTable | None:
+    """Return the table that feeds `model`: the one it names, or is called like, or the only one that is described.
+
+    An endpoint of an API is the only one where there is no other table. None, with a note, where nothing tells.
+    """
     part, spot = model.part, model.spot
     if part.source:
         name = find(part.source, tables)
@@ -87,8 +105,9 @@ def _source(model: Described[DestinationModel], tables: Mapping[str, SourceTable
             notes.add(codes.UNKNOWN_TABLE, spot.at("source"), f"no source table is called `{part.source}`", remedy)
         return tables[name] if name is not None else None
     name = likely_source(part.name, tables)
-    if name is None and len(tables) == 1:
-        name = next(iter(tables))
+    own = [key for key, table in tables.items() if table.connection.kind != API_KIND] or list(tables)
+    if name is None and len(own) == 1:
+        name = own[0]
     if name is None:
         listed = ", ".join(f"`{table}`" for table in tables)
         remedy = f"say `source:` with one of {listed}" if tables else "describe one in `source_models`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,23 @@ from penstock.expressions import did_you_mean
 from penstock.model.finding import Level, Place
 from penstock.model.pipeline import Pipeline
 from penstock.planning import codes, requirements
-from penstock.planning.apis import note_apis
+from penstock.planning.apis import not_built, plan_apis, with_models
 from penstock.planning.asking import ask
-from penstock.planning.connections import Connections
+from penstock.planning.connections import APPENDING_KINDS, LAYING_OUT_KINDS, Connections, note_merging
 from penstock.planning.metrics import plan_metrics
 from penstock.planning.models import plan_model
 from penstock.planning.naming import find
 from penstock.planning.notes import Notes, Spot
+from penstock.planning.routes import check_routes
 from penstock.planning.rules import checks_at_source, plan_rules, texts_about
 from penstock.planning.sources import plan_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from penstock.documents import Documents
     from penstock.model.finding import Finding
-    from penstock.model.pipeline import Connection, Model, Requirement, SourceTable
+    from penstock.model.pipeline import Check, Connection, Model, Requirement, SourceTable, Warehouse
     from penstock.planning.asking import Asked
     from penstock.planning.models import Draft
     from penstock.planning.rules import Ruled
@@ -59,17 +60,27 @@ def plan(documents: Documents, name: str | None = None, overrides: Mapping[str, 
     asked = ask(documents, name, _whole(documents), notes)
     connections = Connections(asked.connections, overrides, notes)
     sources = {table.part.table: plan_source(table, connections, notes) for table in asked.tables}
-    drafts = [draft for draft in _drafts(asked, sources, notes) if draft is not None]
+    endpoints = plan_apis(asked.apis, connections, sources, notes)
+    sources |= {each.table.name: each.table for each in endpoints}
+    described = frozenset(model.described.part.name for model in asked.models)
     warehouse = connections.of_warehouse(asked.warehouse)
+    asked = with_models(asked, endpoints, sources, notes, merging=warehouse.connection.kind not in APPENDING_KINDS)
+    drafts = [draft for draft in _drafts(asked, sources, notes) if draft is not None]
     connections.note_unused()
+    note_merging(warehouse, drafts, notes)
     ruled = plan_rules(asked.rules, drafts, notes)
+    open_ = frozenset(not_built(endpoints))
+    if open_:  # planned all the same, so that whatever is wrong with what they feed is said at once
+        sources = {name: source for name, source in sources.items() if name not in open_}
+        drafts = [draft for draft in drafts if _is_built(draft, open_, described, notes)]
+        asked = _without_models(asked, drafts)
+        ruled = tuple(one for one in ruled if one.draft in drafts)
     checks = {source: checks_at_source(source, ruled, drafts) for source in sources}
     models = [_with_rules(draft, ruled, checks) for draft in drafts]
     known = [_with_known_references(source, sources, notes) for source in sources.values()]
-    tables = [_with_checks(source, checks) for source in known]
+    tables = [_with_checks(source, checks, check_routes(source, drafts)) for source in known]
     metrics = tuple(plan_metrics(asked.analytics, tables, models, notes))
-    required = tuple(_requirements(asked, list(sources.values()), known, drafts, ruled, notes))
-    note_apis(asked.apis, notes)
+    required = tuple(_requirements(asked, list(sources.values()), known, drafts, ruled, warehouse, notes))
     for check in CHECKS:
         check(asked, tables, models, notes)
     findings = tuple(sorted({*documents.findings, *_worth_saying(documents, notes.findings)}))
@@ -96,6 +107,22 @@ def _drafts(asked: Asked, sources: Mapping[str, SourceTable], notes: Notes) -> I
         yield plan_model(model, sources, texts_about(model.described.part.name, asked.rules), notes)
 
 
+def _is_built(draft: Draft, open_: Collection[str], described: Collection[str], notes: Notes) -> bool:
+    """Tell whether all that a model is made of can be read; note it where something cannot, for a described model."""
+    needed = [draft.source.name, *(lookup.table for lookup in draft.model.lookups)]
+    missing = next((name for name in needed if name in open_), None)
+    if missing is not None and draft.model.name in described:
+        place = draft.spot.at("name")
+        notes.add(codes.API, place, f"`{draft.model.name}` is not built: `{missing}` is not read yet")
+    return missing is None
+
+
+def _without_models(asked: Asked, drafts: Sequence[Draft]) -> Asked:
+    """Return what is asked for, but for the models that are not built for want of their source."""
+    built = {draft.model.name for draft in drafts}
+    return replace(asked, models=tuple(model for model in asked.models if model.described.part.name in built))
+
+
 def _with_rules(draft: Draft, ruled: Sequence[Ruled], checks: Mapping[str, Mapping[int, object]]) -> Model:
     early = checks[draft.source.name]
     rules = tuple(
@@ -104,8 +131,10 @@ def _with_rules(draft: Draft, ruled: Sequence[Ruled], checks: Mapping[str, Mappi
     return msgspec.structs.replace(draft.model, rules=rules)
 
 
-def _with_checks(source: SourceTable, checks: Mapping[str, Mapping[int, object]]) -> SourceTable:
-    return msgspec.structs.replace(source, checks=(*source.checks, *checks[source.name].values()))
+def _with_checks(
+    source: SourceTable, checks: Mapping[str, Mapping[int, object]], routes: Sequence[Check]
+) -> SourceTable:
+    return msgspec.structs.replace(source, checks=(*source.checks, *checks[source.name].values(), *routes))
 
 
 def _with_known_references(source: SourceTable, sources: Mapping[str, SourceTable], notes: Notes) -> SourceTable:
@@ -133,16 +162,18 @@ def _with_freshness(source: SourceTable, required: Iterable[Requirement]) -> Sou
     return msgspec.structs.replace(source, freshness=requirements.freshness_of(source.name, required))
 
 
-def _requirements(
+def _requirements(  # noqa: PLR0913, PLR0917 - whatever asks for something
     asked: Asked,
     written: Sequence[SourceTable],
     known: Sequence[SourceTable],
     drafts: Sequence[Draft],
     ruled: Sequence[Ruled],
+    warehouse: Warehouse,
     notes: Notes,
 ) -> Iterator[Requirement]:
     yield from requirements.of_rules(ruled)
-    yield from requirements.of_models(drafts, notes)
+    laid_out = warehouse.connection.kind in LAYING_OUT_KINDS
+    yield from requirements.of_models(drafts, notes, laid_out=laid_out)
     yield from requirements.of_foreign_keys(written, known, {draft.source.name for draft in drafts})
     yield from requirements.of_volumes(asked.volumes, notes)
     fed = {draft.model.name: draft.source.name for draft in drafts}

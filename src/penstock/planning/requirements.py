@@ -34,8 +34,8 @@ def of_rules(ruled: Iterable[Ruled]) -> Iterator[Requirement]:
             )  # fmt: skip
 
 
-def of_models(drafts: Iterable[Draft], notes: Notes) -> Iterator[Requirement]:
-    """Yield limits on dead letters, and wishes about layout, which are noted as not applied."""
+def of_models(drafts: Iterable[Draft], notes: Notes, *, laid_out: bool) -> Iterator[Requirement]:
+    """Yield limits on dead letters, and wishes about layout, noted as not applied unless the warehouse does that."""
     for draft in drafts:
         model, spot = draft.model, draft.spot
         if model.dead_letters_max is not None:
@@ -47,12 +47,15 @@ def of_models(drafts: Iterable[Draft], notes: Notes) -> Iterator[Requirement]:
         if model.partitioning is not None:
             wanted, place = model.partitioning, spot.at("partitioning")
             text = f"partitioned by {wanted.column}{f' ({wanted.interval})' if wanted.interval else ''}"
-            notes.add(codes.PARTITIONING, place, f"`{model.name}` {text}: carried, not applied yet")
-            yield _layout(f"layout/{model.name}/partitioning", text, place, model)
+            applied = laid_out and (wanted.interval != "" or wanted.kind != "range")
+            if not applied:
+                notes.add(codes.PARTITIONING, place, f"`{model.name}` {text}: carried, not applied yet")
+            yield _layout(f"layout/{model.name}/partitioning", text, place, model, applied=applied)
         if model.clustering:
             text, place = f"clustered by {', '.join(model.clustering)}", spot.at("clustering")
-            notes.add(codes.CLUSTERING, place, f"`{model.name}` {text}: carried, not applied yet")
-            yield _layout(f"layout/{model.name}/clustering", text, place, model)
+            if not laid_out:
+                notes.add(codes.CLUSTERING, place, f"`{model.name}` {text}: carried, not applied yet")
+            yield _layout(f"layout/{model.name}/clustering", text, place, model, applied=laid_out)
 
 
 def of_foreign_keys(
@@ -183,5 +186,5 @@ def _not_applied(kind: RequirementKind, id_: str, subject: str, quantity: Quanti
     return Requirement(id_, kind, f"{subject}: {quantity}", place, subject, quantity, applied=False)
 
 
-def _layout(id_: str, text: str, place: Place, model: Model) -> Requirement:
-    return Requirement(id_, RequirementKind.LAYOUT, text, place, model.name, applied=False)
+def _layout(id_: str, text: str, place: Place, model: Model, *, applied: bool) -> Requirement:
+    return Requirement(id_, RequirementKind.LAYOUT, text, place, model.name, applied=applied)

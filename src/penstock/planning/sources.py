@@ -22,7 +22,7 @@ from penstock.planning.naming import find
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from penstock.documents.kinds import SourceModel
+    from penstock.documents.kinds import SourceColumn, SourceModel
     from penstock.planning.connections import Connections
     from penstock.planning.notes import Described, Notes, Spot
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def plan_source(table: Described[SourceModel], connections: Connections, notes: Notes) -> SourceTable:
     """Return the table as it will be read; foreign keys as written, wherever they lead."""
     part, spot = table.part, table.spot
-    fields = _fields(table, notes)
+    fields = fields_of(part.columns, part.table, spot.down("columns"), notes)
     names = [field.name for field in fields]
     if part.schema_policy in {SchemaPolicy.EVOLVE, SchemaPolicy.QUARANTINE}:
         notes.add(codes.POLICY, spot.at("schema_policy"), f"`{part.table}`: {part.schema_policy} is not applied yet")
@@ -42,7 +42,7 @@ def plan_source(table: Described[SourceModel], connections: Connections, notes: 
         fields=fields,
         place=table.place,
         primary_key=tuple(column.name for column in part.columns if column.primary_key),
-        foreign_keys=_foreign_keys(table),
+        foreign_keys=foreign_keys_of(part.columns, spot.down("columns")),
         indexes=tuple(
             Index(tuple(known_columns(index.columns, names, spot.down("indexes", number, "columns"), notes)))
             for number, index in enumerate(part.indexes)
@@ -53,7 +53,7 @@ def plan_source(table: Described[SourceModel], connections: Connections, notes: 
         event_time=_event_time(table, fields, notes),
         critical=_critical(table, fields, notes),
         policy=part.schema_policy,
-        checks=tuple(_checks(fields)),
+        checks=tuple(checks_of(fields)),
     )
 
 
@@ -74,27 +74,29 @@ def note_unknown_column(name: str, known: Iterable[str], spot: Spot, notes: Note
     notes.add(codes.UNKNOWN_COLUMN, spot.at(), what, did_you_mean(name, known, codes.UNKNOWN_COLUMN.remedy))
 
 
-def _fields(table: Described[SourceModel], notes: Notes) -> tuple[Field, ...]:
+def fields_of(columns: Iterable[SourceColumn], table: str, spot: Spot, notes: Notes) -> tuple[Field, ...]:
+    """Return the columns of `table`, described at `spot`, as fields."""
     fields: dict[str, Field] = {}
-    for index, column in enumerate(table.part.columns):
-        place = table.spot.at("columns", index, "name")
+    for index, column in enumerate(columns):
+        place = spot.at(index, "name")
         if is_reserved(column.name):
-            notes.add(codes.RESERVED, place, f"column `{column.name}` of `{table.part.table}`")
+            notes.add(codes.RESERVED, place, f"column `{column.name}` of `{table}`")
         if column.name.casefold() in fields:
-            notes.add(codes.COLUMN_TWICE, place, f"`{table.part.table}` has a column `{column.name}` already")
+            notes.add(codes.COLUMN_TWICE, place, f"`{table}` has a column `{column.name}` already")
         fields.setdefault(column.name.casefold(), Field(column.name, column.type, column.may_be_null))
     return tuple(fields.values())
 
 
-def _foreign_keys(table: Described[SourceModel]) -> tuple[ForeignKey, ...]:
+def foreign_keys_of(columns: Iterable[SourceColumn], spot: Spot) -> tuple[ForeignKey, ...]:
+    """Return the references of columns that are described at `spot`, as written, wherever they lead."""
     return tuple(
         ForeignKey(
             column.name,
             column.foreign_key.table,
             column.foreign_key.column,
-            table.spot.at("columns", index, "foreign_key"),
+            spot.at(index, "foreign_key"),
         )
-        for index, column in enumerate(table.part.columns)
+        for index, column in enumerate(columns)
         if column.foreign_key is not None
     )
 
@@ -126,8 +128,8 @@ def _critical(table: Described[SourceModel], fields: tuple[Field, ...], notes: N
         return ""
 
 
-def _checks(fields: tuple[Field, ...]) -> Iterator[Check]:
-    """What the columns' declarations promise. That values are of their types, casting checks."""
+def checks_of(fields: tuple[Field, ...]) -> Iterator[Check]:
+    """Yield what the columns' declarations promise; that values are of their types, casting checks."""
     for field in fields:
         name, type_ = quote(field.name), field.type
         if not field.nullable:

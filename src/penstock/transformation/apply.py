@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from penstock.errors import UserMistake
 from penstock.expressions import Engine
-from penstock.model.batch import RESERVED, RESERVED_FIELDS, SEQUENCE
+from penstock.model.batch import OP, RESERVED, RESERVED_FIELDS, SEQUENCE, Op
+from penstock.model.pipeline import WriteMode
 from penstock.model.schema import arrow_schema
 from penstock.protocol.messages import QualitySummary, TransformationSummary
 from penstock.transformation.compile import (
@@ -44,6 +45,7 @@ THREADS = 1
 
 _DELIVERED, _FAILED, _REFUSED = (pa.scalar(fate, pa.int32()) for fate in (DELIVERED, FAILED, REFUSED))
 """As Arrow compares with them: a Python number would be looked at anew, which takes longer than to compare."""
+_UPDATE, _DELETE, _TRUNCATE = (pa.scalar(int(op), pa.int8()) for op in (Op.UPDATE, Op.DELETE, Op.TRUNCATE))
 _UNCOMPUTABLE = (duckdb.DataError, duckdb.InvalidInputException)
 """What the engine raises when a record, not the query, is to blame."""
 
@@ -116,6 +118,8 @@ class Transformer:
         rows = rows.combine_chunks()
         decided = self._decide(rows)
         fate = decided.column(FATE).combine_chunks()
+        if pc.max(rows.column(OP)).as_py():  # not a mere insert
+            rows, fate = self._as_changes(rows, decided, fate)
         quality = self._quality(fate, decided.column(SCORE))
         if pc.all(pc.equal(fate, _DELIVERED)).as_py() is not False:
             return Transformed(self._deliver(rows, decided), {}, {}, quality)
@@ -164,6 +168,29 @@ class Transformer:
         self._careful = pc.any(pc.equal(decided.column(FATE), _FAILED)).as_py() is True
         return decided
 
+    def _as_changes(self, rows: pa.Table, decided: pa.Table, fate: pa.Int32Array) -> tuple[pa.Table, pa.Int32Array]:
+        """Let pass what takes rows away, where a model merges: its other columns may be empty, and break any rule.
+
+        A delete must say which row, though. And an update that a filter leaves out takes away what it was before.
+        """
+        place = rows.schema.get_field_index(OP)
+        operation = rows.column(OP).combine_chunks()
+        passes = pc.equal(operation, _TRUNCATE)
+        if self._model.write_mode is WriteMode.MERGE:
+            leaves = pc.and_(pc.equal(operation, _UPDATE), pc.greater(fate, _DELIVERED))
+            operation = pc.if_else(leaves, _DELETE, operation)
+            deletes = pc.equal(operation, _DELETE)
+            for name in self._model.grain:
+                deletes = pc.and_(deletes, pc.is_valid(self._model_column(name, rows, decided)))
+            passes = pc.or_(passes, deletes)
+        fate = pc.if_else(passes, _DELIVERED, fate)
+        if isinstance(fate, pa.ChunkedArray):
+            fate = fate.combine_chunks()
+        return rows.set_column(place, rows.schema.field(place), operation), fate
+
+    def _model_column(self, name: str, rows: pa.Table, decided: pa.Table) -> pa.ChunkedArray:
+        return rows.column(self._plan.copied[name]) if name in self._plan.copied else decided.column(name)
+
     def _note_hits(self, decided: pa.Table) -> pa.Table:
         lookups = len(self._model.lookups) * decided.num_rows
         self._hit_rate = pc.sum(decided.column(FOUND)).as_py() / lookups if lookups else 1.0
@@ -180,10 +207,7 @@ class Transformer:
 
     def _deliver(self, rows: pa.Table, decided: pa.Table) -> pa.Table:
         """Put the model's columns together: copies as they came, computed ones from the query."""
-        columns = [
-            rows.column(self._plan.copied[name]) if name in self._plan.copied else decided.column(name)
-            for name in (column.name for column in self._model.columns)
-        ]
+        columns = [self._model_column(column.name, rows, decided) for column in self._model.columns]
         if self._model.score_column:
             columns.append(decided.column(SCORE))
         columns.extend(rows.column(name) for name in RESERVED)

@@ -36,9 +36,7 @@ def open_database(file: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserMistake("INT_GAMMA_011", f"`{file.parent}` cannot be made: {error.strerror}") from error
-    if not os.access(file.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        # A file that may be written is not enough: the engine keeps its log beside it, from the first commit on.
-        raise UserMistake("INT_GAMMA_011", f"`{file.parent}` may not be written to")
+    check_folder(file)
     # Whether the file is one of DuckDB's is for the engine to find out: a handle of our own, closed again, would
     # give up the lock that another connection of this process holds on it (POSIX record locks belong to processes).
     with explained(file):
@@ -60,6 +58,16 @@ def open_database(file: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
         for statement in _SETTINGS:
             connection.execute(statement)
     return connection
+
+
+def check_folder(file: Path) -> None:
+    """Raise UserMistake where nothing may be written beside `file`, whose folder may be missing itself.
+
+    A file that may be written is not enough: the engine keeps its log beside it, from the first commit on.
+    """
+    folder = next(parent for parent in file.parents if parent.exists())
+    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UserMistake("INT_GAMMA_011", f"`{folder}` may not be written to")
 
 
 def sync_names(file: Path) -> None:

@@ -8,57 +8,22 @@ be looked at, the engine prunes them by the least and greatest key that come in,
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.connectors.sinks.duckdb.order import overlap, rises
+from penstock.connectors.sinks.keys import Claim, Key, refuse
 from penstock.expressions import quote
 from penstock.model.batch import SEQUENCE
-from penstock.model.outcome import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import duckdb
 
     from penstock.connectors.sinks.duckdb.incoming import Incoming
+    from penstock.model.outcome import RecordError
 
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Columns whose values together may occur once."""
-
-    columns: tuple[str, ...]
-
-    @property
-    def list(self) -> str:
-        """The columns, quoted, between commas."""
-        return ", ".join(quote(column) for column in self.columns)
-
-    @property
-    def complete(self) -> str:
-        """The condition that no column is null."""
-        return " AND ".join(f"{quote(column)} IS NOT NULL" for column in self.columns)
-
-    def equal(self, left: str, right: str) -> str:
-        """Return the condition that the rows called `left` and `right` have this key in common."""
-        return " AND ".join(f"{left}.{quote(column)} = {right}.{quote(column)}" for column in self.columns)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A row that may not be the only one with its key.
-
-    `group` names the key: the least sequence among the incoming rows that have it. `taken` tells that the table
-    has it already.
-    """
-
-    sequence: int
-    key: Key
-    group: int
-    taken: bool
-    shown: str
+__all__ = ["Claim", "Key", "claims", "has_doubles", "may_meet", "refuse", "refused_for"]
 
 
 def has_doubles(connection: duckdb.DuckDBPyConnection, incoming: Incoming, key: Key) -> bool:
@@ -116,41 +81,8 @@ def claims(
     return [Claim(sequence, key, group, taken, shown) for sequence, group, taken, shown in found]
 
 
-def refuse(claims: Iterable[Claim]) -> dict[int, RecordError]:
-    """Decide which rows are refused, and why, by sequence.
-
-    A key belongs to the table, then to the first that claims it. A row that is refused for one key holds none of its
-    others.
-    """
-    by_sequence: dict[int, list[Claim]] = defaultdict(list)
-    for claim in claims:
-        by_sequence[claim.sequence].append(claim)
-    held: set[tuple[Key, int]] = set()
-    refused: dict[int, RecordError] = {}
-    for sequence in sorted(by_sequence):
-        own = by_sequence[sequence]
-        lost = next((claim for claim in own if claim.taken or (claim.key, claim.group) in held), None)
-        if lost is None:
-            held |= {(claim.key, claim.group) for claim in own}
-        else:
-            refused[sequence] = _duplicate(lost)
-    return refused
-
-
 def refused_for(
     connection: duckdb.DuckDBPyConnection, table: str, incoming: Incoming, keys: Sequence[Key], grain: Key | None = None
 ) -> dict[int, RecordError]:
     """Return which incoming rows must be refused so that `table` has each of `keys` once, by sequence."""
     return refuse(claim for key in keys for claim in claims(connection, table, incoming, key, grain))
-
-
-def _duplicate(claim: Claim) -> RecordError:
-    columns = " + ".join(claim.key.columns)
-    where = "the destination" if claim.taken else "an earlier record"
-    return RecordError(
-        "INT_GAMMA_003",
-        field=", ".join(claim.key.columns),
-        message=f"{columns} {claim.shown} is in {where} already",
-        expected=f"no duplicate {columns}",
-        actual=claim.shown,
-    )

@@ -26,8 +26,30 @@ if TYPE_CHECKING:
     from penstock.connectors.sinks.duckdb.incoming import Incoming
     from penstock.connectors.sinks.duckdb.keys import Key
 
+_TRUNCATE = pa.scalar(int(Op.TRUNCATE), pa.int8())
 _REPLACED = "_penstock_replaced"
 _NO_MEETINGS = pa.schema([("sequence", pa.int64()), ("stored", pa.int64()), ("newer", pa.bool_())]).empty_table()
+
+
+def empty(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> tuple[pa.Table, frozenset[int]]:
+    """Empty `table` where one of `rows` says so; return the rows after the last that does, and who went with the table.
+
+    Those are the sequences of the rows before it.
+    """
+    places = pc.indices_nonzero(pc.equal(rows.column(OP), _TRUNCATE))
+    if not len(places):
+        return rows, frozenset()
+    connection.execute(f"DELETE FROM {table}")
+    last = places[-1].as_py()
+    gone = rows.slice(0, last)
+    superseded = gone.filter(pc.not_equal(gone.column(OP), _TRUNCATE)).column(SEQUENCE).to_pylist()
+    return rows.slice(last + 1), frozenset(superseded)
+
+
+def without_truncates(rows: pa.Table) -> pa.Table:
+    """Return the rows that are rows where a model appends: what was written stays."""
+    truncates = pc.equal(rows.column(OP), _TRUNCATE)
+    return rows.filter(pc.invert(truncates)) if pc.any(truncates).as_py() else rows
 
 
 def merge(

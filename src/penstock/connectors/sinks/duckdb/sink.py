@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import duckdb
 
@@ -13,6 +13,7 @@ from penstock.connectors.sinks.duckdb import shape as table_shape
 from penstock.connectors.sinks.duckdb.database import (
     ROW_GROUP_ROWS,
     catalog_of,
+    check_folder,
     explained,
     open_database,
     sync_names,
@@ -21,9 +22,10 @@ from penstock.connectors.sinks.duckdb.database import (
 from penstock.connectors.sinks.duckdb.evidence import evidence
 from penstock.connectors.sinks.duckdb.incoming import Incoming
 from penstock.connectors.sinks.duckdb.keys import Key, refused_for
-from penstock.connectors.sinks.duckdb.merge import merge
-from penstock.model.pipeline import RuleKind, RuleSeverity, WriteMode
-from penstock.ports import Guarantee, Written
+from penstock.connectors.sinks.duckdb.merge import empty, merge, without_truncates
+from penstock.connectors.sinks.keys import keys_kept
+from penstock.model.pipeline import WriteMode
+from penstock.ports import Declaration, Guarantee, SinkPromises, Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +44,13 @@ TIDY_AFTER_SMALL_COMMITS = 1
 TIDY_AFTER_REPLACING = 100
 """Merges per checkpoint once rows were replaced: their space is only given back by merging what is left."""
 
+PROMISES = SinkPromises(Guarantee.TRANSACTIONAL, frozenset({WriteMode.APPEND, WriteMode.MERGE}))
+DECLARATION = Declaration(
+    what="tables of a DuckDB file",
+    place=f"`path`: the file, `{FILE_DEFAULT}` where nothing is said; see [the warehouse](warehouse.md)",
+    promises=(PROMISES,),
+)
+
 _PREPARING = threading.Lock()
 """Sinks of one file may be prepared in several threads, and two that create a schema at once would collide."""
 
@@ -52,7 +61,8 @@ class DuckDBSink:
     Sinks of one process may share a file; each has a connection and a transaction of its own.
     """
 
-    guarantee = Guarantee.TRANSACTIONAL
+    declares: ClassVar[Declaration[SinkPromises]] = DECLARATION
+    guarantee = PROMISES.guarantee
 
     def __init__(self, pipeline_name: str, model: Model, warehouse: Warehouse, root: Path, settings: Settings) -> None:
         """The file is what the warehouse's connection names under `root`, or warehouse.duckdb."""
@@ -62,7 +72,7 @@ class DuckDBSink:
         self._file = (root / (warehouse.connection.path or FILE_DEFAULT)).resolve()
         self._memory_bytes = settings.whole("ENGINE_MEMORY_BYTES")
         self._shape = table_shape.shape_of(model)
-        self._keys = _keys_kept(model, self._shape.names)
+        self._keys = keys_kept(model, self._shape.names)
         self._opened: duckdb.DuckDBPyConnection | None = None
         self._catalog = ""
         self._in_transaction = False
@@ -103,13 +113,14 @@ class DuckDBSink:
         """Append or merge, as the model says."""
         with self._working() as connection:
             self._begin(connection)
-            incoming = Incoming(connection, rows, self._shape.fields)
             merging = self._model.write_mode is WriteMode.MERGE
+            rows, emptied = empty(connection, self._table, rows) if merging else (without_truncates(rows), frozenset())
+            incoming = Incoming(connection, rows, self._shape.fields)
             refused = incoming.drop_unrenderable(deletes_are_rows=not merging)
             written = self._merge(connection, incoming) if merging else self._append(connection, incoming)
             self._rows += incoming.rows.num_rows
             incoming.release()
-            return Written({**refused, **written.refused}, written.superseded)
+            return Written({**refused, **written.refused}, written.superseded | emptied)
 
     def commit(self, marks: Sequence[Mark]) -> None:
         """Make rows and `marks` durable in one transaction."""
@@ -133,6 +144,18 @@ class DuckDBSink:
         """
         with self._working() as connection, connection.cursor() as reading:
             return evidence(reading, self._table, rule, self._memory_bytes)
+
+    def examine(self) -> str:
+        """Say what is there, without writing. Raises as `prepare` does."""
+        if not self._file.exists():
+            check_folder(self._file)
+            return f"{self._file} will be made"
+        with self._working() as connection:
+            name = f"`{self._shape.schema}.{self._shape.name}`"
+            if not table_shape.exists(connection, self._shape):
+                return f"{self._file}, table {name} will be made"
+            table_shape.compare(connection, self._catalog, self._shape, self._file)
+            return f"{self._file}, table {name} is there"
 
     def close(self) -> None:
         """Roll back and let go. The last to let go of a file moves its log into it."""
@@ -194,16 +217,3 @@ class DuckDBSink:
         if opened is not None:
             with suppress(duckdb.Error):  # closing a broken connection may say again that it is broken
                 opened.close()
-
-
-def _keys_kept(model: Model, names: Sequence[str]) -> list[Key]:
-    """Return the keys that rows are refused for. One that holds the grain of a merge is met by merging."""
-    keys = [
-        Key(rule.columns)
-        for rule in model.rules
-        if rule.kind is RuleKind.UNIQUE and rule.severity is RuleSeverity.ERROR and set(rule.columns) <= set(names)
-    ]
-    if model.write_mode is WriteMode.MERGE:
-        assert model.grain, f"{model.name} merges by no key"
-        keys = [key for key in keys if not set(key.columns) >= set(model.grain)]
-    return list(dict.fromkeys(keys))

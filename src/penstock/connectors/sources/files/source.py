@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, ClassVar, assert_never
 
 import msgspec
 
@@ -17,7 +17,7 @@ from penstock.connectors.sources.files.partitions import Encoding, find_partitio
 from penstock.connectors.sources.files.positions import RowToken, TextToken, read_token, write_token
 from penstock.connectors.sources.files.reading import Start, TextFile, read_text, stand_at
 from penstock.errors import Unavailable, UserMistake
-from penstock.ports import Replay
+from penstock.ports import Declaration, Hard, Replay, SourcePromises, Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +35,18 @@ GLANCE_BYTES = 64 << 10
 """How much of a JSON Lines file is looked at for keys that the document does not declare."""
 
 
+_WITHOUT_NUL = frozenset({Hard.NUL_CHARACTER})
+DECLARATION = Declaration(
+    what="tables out of CSV, JSON Lines and Parquet files, compressed or not",
+    place="`path`: a folder, a file, or a pattern; see [files](files.md)",
+    promises=(
+        SourcePromises(Replay.EXACT, follows=True, lacks=_WITHOUT_NUL, when="CSV"),
+        SourcePromises(Replay.EXACT, follows=True, when="JSON Lines"),
+        SourcePromises(Replay.EXACT, follows=True, values=Values.TYPED, when="Parquet"),
+    ),
+)
+
+
 class FileSource:
     """Records of one table out of CSV, JSON Lines or Parquet files. Implements ports.Source; see docs/files.md.
 
@@ -43,7 +55,8 @@ class FileSource:
     looked at record by record, which clean data never is.
     """
 
-    replay: Replay = Replay.EXACT
+    declares: ClassVar[Declaration[SourcePromises]] = DECLARATION
+    replay: Replay = DECLARATION.promises[0].replay
 
     def __init__(self, table: SourceTable, root: Path, settings: Settings) -> None:
         """`root` is the folder that the connection's path is relative to. UserMistake for an impossible delimiter."""

@@ -111,8 +111,11 @@ class FollowedFiles(FileSource):
 
     def accept(self, position: Position) -> Position:
         """Return `position` for the partition as it is now. See ports.Source."""
-        place, token = self._moved.get(position.partition, position.partition), token_of(position)
-        if place == position.partition or token is None:
+        place = self._moved.get(position.partition, position.partition)
+        if place == position.partition:
+            return super().accept(position)  # the one that knows what a position in a Parquet file is
+        token = token_of(position)
+        if token is None:
             return super().accept(position)
         if place == NOWHERE:
             return msgspec.structs.replace(position, token=write_token(msgspec.structs.replace(token, ended=True)))

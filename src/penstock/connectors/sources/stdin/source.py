@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 import msgspec
@@ -19,7 +19,7 @@ from penstock.connectors.sources.stdin.copying import Copier
 from penstock.connectors.sources.stdin.journal import HEADER, PART, Journal, JournalLimits, write_aside
 from penstock.errors import Unavailable, UserMistake
 from penstock.ledger.folder import make_folder
-from penstock.ports import Replay
+from penstock.ports import Declaration, Hard, Option, Replay, SourcePromises
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +41,13 @@ STANDARD_INPUT = 0
 FORMATS = (Encoding.CSV, Encoding.JSON_LINES)
 WAIT_S = 60.0
 """A batch reader waits for its writer, in pieces of this."""
+PROMISES = SourcePromises(Replay.EXACT, follows=True, prunes=True, lacks=frozenset({Hard.NUL_CHARACTER}))
+DECLARATION = Declaration(
+    what="one table out of what another program writes to standard input, through a journal",
+    place="`path`: `-`; see [following](following.md)",
+    promises=(PROMISES,),
+    options=(Option(OPTION, f"how records are written: `{'` or `'.join(FORMATS)}`", None),),
+)
 
 
 class JournalToken(msgspec.Struct, frozen=True):
@@ -67,7 +74,8 @@ class StandardInput:
     the FileSource.
     """
 
-    replay: Replay = Replay.EXACT
+    declares: ClassVar[Declaration[SourcePromises]] = DECLARATION
+    replay: Replay = PROMISES.replay
 
     def __init__(
         self,
