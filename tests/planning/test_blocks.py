@@ -157,3 +157,11 @@ def test_a_connection_that_cannot_serve_is_an_error(
     planned: Callable[..., Planned], connections: str, code: str
 ) -> None:
     assert errors_of(planned(schema(f"connections: {connections}\n{ORDERS}{FACTS}"))) == [(code, "0.yaml", 2)]
+
+
+def test_a_model_cannot_merge_where_rows_can_only_be_added(planned: Callable[..., Planned]) -> None:
+    merging = FACTS.replace("{name: fct_orders}", "{name: fct_orders, grain: id, write_mode: merge}")
+    assert errors_of(planned(schema(f"connections: {{lake: {{kind: files}}}}\n{ORDERS}{merging}"))) == [
+        ("PLAN_034", "0.yaml", 4)
+    ]
+    assert errors_of(planned(schema(f"connections: {{lake: {{kind: files}}}}\n{ORDERS}{FACTS}"))) == []
