@@ -101,6 +101,19 @@ def test_an_api_that_gives_the_same_page_for_ever_is_left_with_one_error(
     assert reader.ids == ids(100)
 
 
+@pytest.mark.parametrize("path", ["/cursor", "/link"])
+def test_pages_that_lead_in_a_circle_are_left_whatever_records_they_hold(
+    server: RestServer, tmp_path: Path, path: str
+) -> None:
+    server.fault("", *["repeat"] * 20)  # a page that leads to the one that was asked for
+    with (
+        Reader(server, tmp_path, path, repeated_pages="take") as reader,
+        pytest.raises(UserMistake, match=r"INT_ALPHA_019.*circle"),
+    ):
+        reader.all()
+    assert len(server.log) == 5
+
+
 def test_the_same_page_after_a_kill_is_recognised_too(server: RestServer, tmp_path: Path) -> None:
     with Reader(server, tmp_path, "/page") as reader:
         position = next(reader.pages()).next

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,6 +173,15 @@ def test_retry_after_is_obeyed_in_seconds_and_as_a_date(server: RestServer, tmp_
         assert reader.all() == ids(500)
     refused, again = server.log[1:3]
     assert 2.0 <= again["at_s"] - refused["at_s"] < 6.0
+
+
+def test_each_try_waits_longer_than_the_one_before(server: RestServer, tmp_path: Path) -> None:
+    server.fault("", "status 500", "reset", "429 bare")
+    with Reader(server, tmp_path, "/cursor", retry_delay_ms="200") as reader:
+        assert reader.all() == ids(500)
+    times = [entry["at_s"] for entry in server.log[1:5]]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert [wait > least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)] == [True] * 3, waits
 
 
 def test_a_wait_that_is_too_long_for_a_run_ends_it_and_the_next_one_does_not_ask_at_all(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from penstock.connectors import open_sink, open_source
 from penstock.errors import PenstockError, UserMistake
 from penstock.ledger import Ledger
+from penstock.ledger.database import FILE_NAME as LEDGER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,8 +73,8 @@ def _state(plan: Plan) -> str:
     """Look at the state folder and at the ledger in it."""
     if not os.access(plan.home, os.W_OK):
         raise UserMistake("INT_LEDGER_001", f"`{plan.home}` may not be written to")
-    if not plan.state.is_dir():
-        return f"{plan.state} will be made: nothing has run here yet"
+    if not (plan.state / LEDGER_FILE).exists():  # a connector may have made the folder
+        return f"{plan.state} will have a ledger: nothing has run here yet"
     with Ledger.read_only(plan.state) as ledger:
         last = ledger.last_run(plan.pipeline.name)
     ahead_s = max(path.stat().st_mtime for path in plan.state.iterdir()) - time.time()
